@@ -1,0 +1,212 @@
+"""How a backend offers itself: a :class:`Provider` returned by a hook.
+
+A provider is cheap: importing the module that defines it opens no library, touches no device, and imports nothing heavy.
+``probe`` says whether this host can use the backend; ``create`` opens it. Example::
+
+    PROVIDER = LayerMergerProvider(
+        name="layer_copy",
+        api=1,
+        summary="applies layers into a folder",
+        rank=20,
+        capabilities=MergerCapabilities(root=RootKind.DIRECTORY),
+        options=CopyOptions,
+        probe=probe,
+        create=create,
+    )
+
+    @hookimpl
+    def monocore_layer_mergers() -> list[LayerMergerProvider[CopyOptions]]:
+        return [PROVIDER]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from attrs import field, frozen
+
+from monocore_core.interfaces.image_source import ImageSource
+from monocore_core.interfaces.layer_merger import LayerMerger
+from monocore_core.interfaces.network import Network
+from monocore_core.interfaces.vmm import Vmm
+from monocore_core.model.events import Listener, ignore
+from monocore_core.model.machine import MachineSpec
+from monocore_core.model.network import AttachmentKind
+from monocore_core.model.rootfs import DiskFormat, RootKind
+
+#: Version of the contract in this package. A plugin writes the number it was made for as a literal.
+API_VERSION = 1
+
+T = TypeVar("T")
+OptionsT = TypeVar("OptionsT")
+
+
+@frozen
+class Host:
+    """The places that the core gives to one backend.
+
+    Attributes:
+        state: persistent folder (0700) of this backend alone; survives restarts.
+        cache: folder of this backend for what can be made again; may be emptied while nothing runs.
+        emit: receives the backend's events.
+    """
+
+    state: Path
+    cache: Path
+    emit: Listener = ignore
+
+
+@frozen
+class Problem:
+    """Why this host cannot use a backend.
+
+    Attributes:
+        reason: one sentence, naming what is missing.
+        hint: what to install or change, or "".
+    """
+
+    reason: str
+    hint: str = ""
+
+
+@frozen
+class NoOptions:
+    """For a backend without options."""
+
+
+@frozen
+class SourceCapabilities:
+    """What an image source can be asked.
+
+    Attributes:
+        schemes: prefixes that select the source in a reference (``oci-archive`` for ``oci-archive:file.tar``); a source
+            with none takes plain references such as ``alpine:3.20``.
+    """
+
+    schemes: tuple[str, ...] = ()
+
+
+@frozen
+class MergerCapabilities:
+    """What a merger makes.
+
+    Attributes:
+        root: a folder or a disk.
+        disk_format: of the disk, when it makes one.
+        filesystem: on the disk.
+        shared: whether one root may serve several sandboxes at once (it is immutable).
+    """
+
+    root: RootKind
+    disk_format: DiskFormat | None = None
+    filesystem: str = ""
+    shared: bool = True
+
+
+@frozen
+class NetworkCapabilities:
+    """What a network attaches."""
+
+    attachment: AttachmentKind
+
+
+@frozen
+class VmmCapabilities:
+    """What a VMM can run.
+
+    Attributes:
+        architectures: of guests, in Go's words.
+        roots: kinds of root it can attach.
+        disk_formats: that it reads.
+        filesystems: that its guest kernel mounts from a disk.
+        attachments: network devices.
+        shares: whether it serves host folders.
+        max_disks: beside the boot disk.
+        snapshots: whether a machine can be captured and restored.
+        adoptable: whether a machine outlives the process that started it and can be found again.
+    """
+
+    architectures: frozenset[str]
+    roots: frozenset[RootKind]
+    disk_formats: frozenset[DiskFormat]
+    filesystems: frozenset[str]
+    attachments: frozenset[AttachmentKind]
+    shares: bool = False
+    max_disks: int = 4
+    snapshots: bool = False
+    adoptable: bool = False
+
+    def refuse(self, spec: MachineSpec) -> str | None:
+        """Why ``spec`` is beyond these capabilities, or None. Pure; VMMs call it before they act."""
+        if spec.architecture not in self.architectures:
+            return f"guests for {spec.architecture} are not supported"
+        if spec.attachment.kind not in self.attachments:
+            return f"network attachment {spec.attachment.kind} is not supported"
+        if spec.shares and not self.shares:
+            return "host folders cannot be shared"
+        if len(spec.disks) > self.max_disks:
+            return f"{len(spec.disks)} disks are more than the {self.max_disks} that fit"
+        for disk in spec.disks:
+            if disk.format not in self.disk_formats:
+                return f"disk format {disk.format} is not supported"
+        return None
+
+
+def no_problem(host: Host, options: object) -> Problem | None:
+    """A probe for a backend that works everywhere."""
+    del host, options
+    return None
+
+
+@frozen(kw_only=True)
+class Provider(Generic[T, OptionsT]):
+    """Offers one backend. Use the subclass of the interface in question.
+
+    Attributes:
+        name: unique among the backends of its interface; ``[plugins.<name>]`` configures it.
+        api: the contract version that the plugin was written for, as a literal.
+        summary: a few words, for lists.
+        rank: for ``auto``: the highest rank whose probe finds no problem wins; first-party backends use 10 to 100.
+        options: attrs class of the backend's options, every field with a default.
+        probe: says why this host cannot, or None. Changes nothing, raises nothing, takes milliseconds.
+        create: an async context manager that opens the backend and closes it. Raises a MonocoreError when it cannot.
+    """
+
+    name: str
+    api: int
+    summary: str
+    rank: int
+    options: type[OptionsT]
+    create: Callable[[Host, OptionsT], AbstractAsyncContextManager[T]]
+    probe: Callable[[Host, OptionsT], Problem | None] = field(default=no_problem)
+
+
+@frozen(kw_only=True)
+class ImageSourceProvider(Provider[ImageSource, OptionsT]):
+    """Offers an :class:`~monocore_core.interfaces.image_source.ImageSource`."""
+
+    capabilities: SourceCapabilities = field(factory=SourceCapabilities)
+
+
+@frozen(kw_only=True)
+class LayerMergerProvider(Provider[LayerMerger, OptionsT]):
+    """Offers a :class:`~monocore_core.interfaces.layer_merger.LayerMerger`."""
+
+    capabilities: MergerCapabilities
+
+
+@frozen(kw_only=True)
+class NetworkProvider(Provider[Network, OptionsT]):
+    """Offers a :class:`~monocore_core.interfaces.network.Network`."""
+
+    capabilities: NetworkCapabilities
+
+
+@frozen(kw_only=True)
+class VmmProvider(Provider[Vmm, OptionsT]):
+    """Offers a :class:`~monocore_core.interfaces.vmm.Vmm`."""
+
+    capabilities: VmmCapabilities

@@ -1,0 +1,104 @@
+"""What runs a virtual machine.
+
+A VMM starts a machine from a :class:`~monocore_core.model.machine.MachineSpec`: a process on the host, and a byte channel to
+the agent inside (the virtio-serial port named :data:`~monocore_core.model.machine.AGENT_PORT`). It finds the guest kernel
+itself, since kernels and monitors come in pairs, and boots it with ``root=`` on ``spec.boot`` and ``init=/init``.
+
+The VMM knows nothing of images or processes in the guest; the guest client above speaks through the channel.
+
+Worked example::
+
+    async with provider.create(host, options) as vmm:
+        machine = await vmm.start(spec)
+        channel = await machine.connect()
+        ...
+        await machine.stop(grace=5)
+        await vmm.remove(spec.key)
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from monocore_core.model.machine import MachineExit, MachineSpec
+
+
+class GuestChannel(Protocol):
+    """A connected byte stream to the agent's port; full duplex, ordered, without message boundaries."""
+
+    async def read(self, limit: int) -> bytes:
+        """Up to ``limit`` bytes, at least one; ``b""`` when the machine closed its side."""
+        ...
+
+    async def write(self, *chunks: bytes | bytearray | memoryview) -> None:
+        """Send chunks, one after the other, and wait while the transport's buffer is full.
+
+        Raises:
+            MachineError: the machine is gone.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close our side. A repeat does nothing."""
+        ...
+
+
+class Machine(Protocol):
+    """One running, or ended, virtual machine."""
+
+    @property
+    def key(self) -> str:
+        """Of the specification."""
+        ...
+
+    @property
+    def pid(self) -> int:
+        """Process id of the VMM on the host."""
+        ...
+
+    async def connect(self) -> GuestChannel:
+        """Open the channel to the agent, once it listens. One channel at a time: an earlier one is closed.
+
+        Raises:
+            MachineError: the machine ended, with its last words.
+            DeadlineExceeded: no agent within ``spec.boot_timeout``.
+        """
+        ...
+
+    async def wait(self) -> MachineExit:
+        """Wait until the machine has ended. May be called by many and again; gives the same value."""
+        ...
+
+    async def stop(self, grace: float) -> MachineExit:
+        """End the machine: ask the VMM to quit, and kill it after ``grace`` seconds. The guest is asked by the caller before.
+
+        After an end it only reports. Cancellation: the machine is killed.
+        """
+        ...
+
+    async def kill(self) -> MachineExit:
+        """End the machine at once."""
+        ...
+
+
+class Vmm(Protocol):
+    """Runs machines. Methods may run concurrently."""
+
+    async def start(self, spec: MachineSpec) -> Machine:
+        """Start a machine; returns when its process runs (not when the guest has booted).
+
+        A key that runs already: Conflict. Partial failure and cancellation: no process remains.
+
+        Raises:
+            Unsupported: the specification is beyond the VMM's capabilities.
+            MachineError: the process could not be started, with the call and its error.
+        """
+        ...
+
+    async def adopt(self, spec: MachineSpec) -> Machine | None:
+        """Find the machine that an earlier process started for ``spec.key``, when it still runs."""
+        ...
+
+    async def remove(self, key: str) -> None:
+        """Remove what the VMM keeps for an ended machine. An unknown key is not an error; a running one: Conflict."""
+        ...

@@ -1,0 +1,1 @@
+"""Frozen values, without behaviour beyond their own consistency; everything above speaks in these."""

@@ -1,0 +1,77 @@
+"""What happened, as values: progress for a person who waits, and a record for a program that listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from monocore_core.model.digest import Digest
+
+
+@frozen
+class Resolved:
+    """A reference was resolved to an image; ``layers`` are (compressed digest, compressed size) pairs."""
+
+    reference: str
+    digest: Digest
+    layers: tuple[tuple[Digest, int], ...]
+
+
+@frozen
+class LayerProgress:
+    """``received`` of ``total`` compressed bytes of a layer have arrived."""
+
+    digest: Digest
+    received: int
+    total: int
+
+
+@frozen
+class LayerDone:
+    """A layer is in the store. ``existed`` when nothing had to be transferred."""
+
+    digest: Digest
+    diff_id: Digest
+    existed: bool
+
+
+@frozen
+class Retrying:
+    """A transient failure will be tried again after ``delay`` seconds; ``reason`` is a sentence."""
+
+    what: str
+    reason: str
+    delay: float
+
+
+@frozen
+class Waiting:
+    """Another process does the same work; we wait for its result."""
+
+    what: str
+
+
+@frozen
+class Stage:
+    """A stage of a sandbox's start was completed, ``seconds`` after it began."""
+
+    sandbox: str
+    name: str
+    seconds: float
+
+
+@frozen
+class Warned:
+    """Something is not as it should be, but work goes on."""
+
+    text: str
+
+
+Event = Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """A listener that does nothing with ``event``."""
+    del event

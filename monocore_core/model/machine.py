@@ -1,0 +1,103 @@
+"""What a VMM is asked to run, and how it ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from attrs import field, frozen
+
+from monocore_core.model.network import Attachment, NoNetwork
+from monocore_core.model.rootfs import DiskFormat
+
+#: Name of the byte channel (virtio-serial port) on which the agent talks to the host.
+AGENT_PORT = "monocore.agent"
+
+
+@frozen
+class Disk:
+    """A block device of the guest.
+
+    Attributes:
+        name: its virtio serial in the guest (at most 20 bytes), by which the agent finds it.
+        path: file on the host.
+        format: layout of ``path``.
+        readonly: enforced on the host's side.
+        files: further host files behind ``path`` (extents, backing files).
+    """
+
+    name: str
+    path: Path
+    format: DiskFormat = DiskFormat.RAW
+    readonly: bool = True
+    files: tuple[Path, ...] = ()
+
+
+@frozen
+class Share:
+    """A host folder served to the guest over virtiofs.
+
+    Attributes:
+        tag: the name by which the guest mounts it (at most 36 bytes).
+        path: folder on the host.
+        readonly: enforced on the host's side.
+    """
+
+    tag: str
+    path: Path
+    readonly: bool = True
+
+
+@frozen
+class MachineSpec:
+    """One virtual machine, complete: a VMM needs nothing else.
+
+    Attributes:
+        key: the sandbox's id; names every file and process of the machine.
+        architecture: the guest's, in Go's words (``amd64``, ``arm64``).
+        vcpus: at least 1.
+        memory: bytes of guest RAM.
+        boot: read-only raw EROFS disk whose ``/init`` is the guest agent; the kernel mounts it as its root.
+        disks: further disks, found in the guest by name.
+        shares: folders.
+        attachment: the network device.
+        directory: private folder (0700) of this machine on the host, for sockets and logs; made by the caller,
+            removed by the caller after :meth:`Vmm.remove`.
+        console: file that receives the kernel's console, made with mode 0600, bounded by the VMM.
+        cmdline: further kernel command line words.
+        foreground: whether the machine must die with the process that started it.
+        boot_timeout: seconds until the agent must have opened its port.
+    """
+
+    key: str
+    architecture: str
+    vcpus: int
+    memory: int
+    boot: Path
+    directory: Path
+    console: Path
+    disks: tuple[Disk, ...] = ()
+    shares: tuple[Share, ...] = ()
+    attachment: Attachment = field(factory=NoNetwork)
+    cmdline: tuple[str, ...] = ()
+    foreground: bool = True
+    boot_timeout: float = 30.0
+
+
+class MachineEnd(StrEnum):
+    """Why a machine is no longer running."""
+
+    SHUTDOWN = "shutdown"
+    """The guest powered off or rebooted by itself."""
+    KILLED = "killed"
+    """We ended it."""
+    FAILED = "failed"
+    """The VMM ended with an error or by a signal that was not ours."""
+
+
+@frozen
+class MachineExit:
+    """How a machine ended; ``detail`` is a sentence for a person, with the VMM's last words when it failed."""
+
+    end: MachineEnd
+    detail: str = ""

@@ -1,0 +1,1 @@
+"""Merged roots as metadata-only EROFS over layer tars, for monocore."""

@@ -1,0 +1,1 @@
+"""MicroVMs with QEMU, under KVM or TCG, for monocore."""
