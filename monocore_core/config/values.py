@@ -1,0 +1,37 @@
+"""The settings, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+AUTO = "auto"
+
+
+@frozen
+class Backends:
+    """Which backend of each interface to use; ``auto`` takes the best that fits and works here."""
+
+    image_source: str = AUTO
+    layer_merger: str = AUTO
+    network: str = AUTO
+    vmm: str = AUTO
+
+
+@frozen
+class Settings:
+    """Everything that is configured.
+
+    Attributes:
+        home: folder of the store and of every backend's state.
+        backends: choices.
+        plugins: option tables by backend name, not yet structured: the backend's options class does that.
+        source: the file that was read, or None.
+    """
+
+    home: Path
+    backends: Backends = field(factory=Backends)
+    plugins: Mapping[str, Mapping[str, object]] = field(factory=dict[str, Mapping[str, object]])
+    source: Path | None = None
