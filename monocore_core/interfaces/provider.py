@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -39,6 +40,21 @@ from monocore_core.model.rootfs import DiskFormat, RootKind
 
 #: Version of the contract in this package. A plugin writes the number it was made for as a literal.
 API_VERSION = 1
+
+
+class Interface(StrEnum):
+    """The four interfaces, by the names under which ``[backends]`` chooses among their backends."""
+
+    IMAGE_SOURCE = "image_source"
+    LAYER_MERGER = "layer_merger"
+    NETWORK = "network"
+    VMM = "vmm"
+
+    @property
+    def label(self) -> str:
+        """In a person's words."""
+        return {"vmm": "VMM"}.get(self.value, self.value.replace("_", " "))
+
 
 T = TypeVar("T")
 OptionsT = TypeVar("OptionsT")
@@ -153,6 +169,9 @@ class VmmCapabilities:
             if disk.format not in self.disk_formats:
                 return f"disk format {disk.format} is not supported"
         return None
+
+
+Capabilities = SourceCapabilities | MergerCapabilities | NetworkCapabilities | VmmCapabilities
 
 
 def no_problem(host: Host, options: object) -> Problem | None:

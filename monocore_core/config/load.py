@@ -1,0 +1,148 @@
+"""Reading the configuration: ``monocore.toml``, then the environment, then flags; the later wins.
+
+The file is the first that exists of: the one given, ``$MONOCORE_CONFIG``, ``./monocore.toml``,
+``$XDG_CONFIG_HOME/monocore/monocore.toml`` (default ``~/.config``). As its options name programs to run, a file that was found rather than
+given must belong to the user or to root and be writable by nobody else.
+
+Environment: ``MONOCORE_HOME``, ``MONOCORE_VMM``, ``MONOCORE_LAYER_MERGER``, ``MONOCORE_NETWORK``, ``MONOCORE_IMAGE_SOURCE``, and
+``MONOCORE_PLUGINS__<BACKEND>__<OPTION>`` for a backend's option. Values of options are TOML where they parse as such, else text.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import tomli
+from attrs import evolve, field, frozen
+
+from monocore_core.config.values import Backends, Settings
+from monocore_core.errors import ConfigError, NotFound
+from monocore_core.serde import structure
+
+FILE_NAME = "monocore.toml"
+#: Largest configuration file that is read, bytes.
+MAX_FILE = 1024 * 1024
+_BACKEND_KEYS = ("image_source", "layer_merger", "network", "vmm")
+_PLUGIN_PREFIX = "MONOCORE_PLUGINS__"
+
+Table = Mapping[str, object]
+
+
+@frozen
+class _File:
+    """The top level of ``monocore.toml``."""
+
+    home: str = ""
+    backends: Backends = field(factory=Backends)
+    plugins: dict[str, dict[str, object]] = field(factory=dict[str, dict[str, object]])
+
+
+def load_settings(
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    file: Path | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read, merge and validate the configuration.
+
+    Args:
+        environ: the process's environment.
+        cwd: folder to look for ``monocore.toml`` in.
+        file: a configuration file to read instead of looking for one.
+        overrides: from flags: dotted path to text, e.g. ``{"backends.vmm": "vmm_qemu"}``.
+
+    Raises:
+        ConfigError: with every problem of the file, its paths named.
+        NotFound: ``file`` or ``$MONOCORE_CONFIG`` names a file that does not exist.
+    """
+    source = _find(file, environ, cwd)
+    raw: dict[str, object] = _read(source) if source else {}
+    for path, text in {**_from_environment(environ), **(overrides or {})}.items():
+        _set(raw, path, text)
+    parsed = structure(raw, _File, str(source) if source else "configuration")
+    home = Path(parsed.home or "~/.monocore").expanduser()
+    if not home.is_absolute():
+        home = (source.parent if source else cwd) / home
+    return Settings(home=home, backends=parsed.backends, plugins=parsed.plugins, source=source)
+
+
+def with_home(settings: Settings, home: Path) -> Settings:
+    """The same settings for another home."""
+    return evolve(settings, home=home)
+
+
+def _find(file: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    named = file or (Path(environ["MONOCORE_CONFIG"]) if environ.get("MONOCORE_CONFIG") else None)
+    if named is not None:
+        if not named.is_file():
+            raise NotFound(f"configuration file {named} does not exist")
+        return named
+    base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "/")) / ".config")
+    for candidate in (cwd / FILE_NAME, Path(base) / "monocore" / FILE_NAME):
+        if candidate.is_file():
+            _refuse_foreign(candidate)
+            return candidate
+    return None
+
+
+def _refuse_foreign(path: Path) -> None:
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(
+            f"{path} was found but not read: another user could have written it",
+            hint=f"make it yours (chown, chmod go-w), or name it: --config {path}",
+        )
+
+
+def _read(path: Path) -> dict[str, object]:
+    with path.open("rb") as stream:
+        data = stream.read(MAX_FILE + 1)
+    if len(data) > MAX_FILE:
+        raise ConfigError(f"{path} is larger than {MAX_FILE} bytes")
+    try:
+        return dict(tomli.loads(data.decode()))
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if environ.get("MONOCORE_HOME"):
+        found["home"] = str(Path(environ["MONOCORE_HOME"]).absolute())
+    for key in _BACKEND_KEYS:
+        if environ.get(f"MONOCORE_{key.upper()}"):
+            found[f"backends.{key}"] = environ[f"MONOCORE_{key.upper()}"]
+    for name, text in environ.items():
+        if name.startswith(_PLUGIN_PREFIX):
+            plugin, _, option = name.removeprefix(_PLUGIN_PREFIX).lower().partition("__")
+            found[f"plugins.{plugin}.{option}"] = text
+    return found
+
+
+def _set(table: dict[str, object], path: str, text: str) -> None:
+    """Put ``text`` at a dotted path, making tables on the way."""
+    *parents, last = path.split(".")
+    inner: object
+    if not last or not all(parents):
+        raise ConfigError(
+            f"{path!r} is not a setting", hint="a setting is a dotted path, e.g. plugins.vmm_qemu.accel"
+        )
+    for parent in parents:
+        inner = table.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{path!r} is not a setting: {parent!r} is not a table")
+        table = cast("dict[str, object]", inner)
+    table[last] = _value(text) if parents[:1] == ["plugins"] else text
+
+
+def _value(text: str) -> object:
+    """``text`` as a TOML value where it is one, else as it stands."""
+    try:
+        return tomli.loads(f"value = {text}")["value"] if "\n" not in text else text
+    except (tomli.TOMLDecodeError, RecursionError):
+        return text

@@ -1,0 +1,118 @@
+"""The one cattrs converter: plain tables (TOML, JSON) to attrs values, strictly, with every problem at once.
+
+A table that has a key which its class does not know is an error that names the path and the nearest known key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+from cattrs import BaseValidationError, Converter
+from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
+
+from monocore_core.errors import ConfigError, MonocoreError
+from monocore_core.model.digest import Digest
+from monocore_core.model.oci import Platform
+
+T = TypeVar("T")
+
+
+@functools.cache
+def converter() -> Converter:
+    """The converter; made once, on first use."""
+    made = Converter(forbid_extra_keys=True, detailed_validation=True)
+    made.register_structure_hook(Path, lambda value, _: Path(_expect(value, str)))
+    made.register_structure_hook(Digest, lambda value, _: Digest.parse(_expect(value, str)))
+    made.register_structure_hook(Platform, lambda value, _: Platform.parse(_expect(value, str)))
+    made.register_structure_hook(str, lambda value, _: _expect(value, str))
+    made.register_structure_hook(bool, lambda value, _: _expect(value, bool))
+    made.register_structure_hook(int, lambda value, _: _expect(value, int))
+    made.register_structure_hook(float, lambda value, _: _number(value))
+    made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    made.register_unstructure_hook(Path, str)
+    made.register_unstructure_hook(Digest, str)
+    made.register_unstructure_hook(Platform, str)
+    return made
+
+
+def structure(table: Mapping[str, object], target: type[T], where: str) -> T:
+    """Make a ``target`` of a plain table.
+
+    Args:
+        table: as a TOML or JSON parser gave it.
+        target: an attrs class.
+        where: names the table in messages, e.g. ``monocore.toml: [plugins.vmm_qemu]``.
+
+    Raises:
+        ConfigError: with one problem for each finding, each with its path.
+    """
+    try:
+        return converter().structure(dict(table), target)
+    except BaseValidationError as error:
+        problems = tuple(_problems(error, ""))
+        brief = f"{where}: {problems[0]}" if len(problems) == 1 else f"{where}: {len(problems)} problems"
+        raise ConfigError(brief, problems=problems if len(problems) > 1 else ()) from error
+
+
+def unstructure(value: object) -> object:
+    """Plain data of a value, for JSON."""
+    return converter().unstructure(value)
+
+
+def _expect(value: object, kind: type[T]) -> T:
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    wanted = _WORDS.get(kind, kind.__name__)
+    raise TypeError(f"expected {wanted}, got {_WORDS.get(type(value), type(value).__name__)} {value!r:.60}")
+
+
+def _number(value: object) -> float:
+    return float(_expect(value, int)) if isinstance(value, int) else _expect(value, float)
+
+
+_WORDS: Mapping[type[object], str] = {
+    str: "a string",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def _problems(error: BaseException, path: str) -> Iterator[str]:
+    """Every leaf of cattrs' tree of exceptions, as ``path: sentence``."""
+    if isinstance(error, BaseValidationError):
+        for inner in error.exceptions:
+            yield from _problems(inner, path + _step(inner))
+    elif isinstance(error, ForbiddenExtraKeysError):
+        known = [field.alias for field in attrs.fields(error.cl)]
+        for key in sorted(error.extra_fields):
+            near = difflib.get_close_matches(key, known, 1)
+            advice = (
+                f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(sorted(known)) or 'none'})"
+            )
+            yield f"{_join(path, key)}: unknown key{advice}"
+    elif isinstance(error, KeyError):
+        yield f"{path or 'table'}: key {error.args[0]!r} is missing"
+    else:
+        text = error.brief if isinstance(error, MonocoreError) else str(error)
+        yield f"{path or 'table'}: {text}"
+
+
+def _step(error: BaseException) -> str:
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return f".{note.name}"
+        if isinstance(note, IterableValidationNote):
+            return f"[{note.index!r}]"
+    return ""
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}".lstrip(".")
