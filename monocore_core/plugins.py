@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import Any
 
 import attrs
 import pluggy
@@ -184,11 +184,14 @@ def _unknown_hooks(plugin: object, manager: pluggy.PluginManager) -> Iterable[tu
     del manager
 
 
-def _refusal(offered: object, kind: type[Provider[Any, Any]], hook: str) -> str | None:
+def _refusal(offered: Any, kind: type[Provider[Any, Any]], hook: str) -> str | None:
     """Why this object cannot serve as a provider, or None."""
     if not isinstance(offered, kind):
         return f"{hook}() gave a {type(offered).__name__}, not a {kind.__name__}"
-    provider = cast("Provider[Any, Any]", offered)
+    return _flaw(offered)
+
+
+def _flaw(provider: Provider[Any, Any]) -> str | None:
     if provider.api != API_VERSION:
         return f"was written for contract version {provider.api}; this core has version {API_VERSION}"
     if not _NAME.match(provider.name) or provider.name in _RESERVED:

@@ -99,10 +99,10 @@ def _problems(error: BaseException, path: str) -> Iterator[str]:
             )
             yield f"{_join(path, key)}: unknown key{advice}"
     elif isinstance(error, KeyError):
-        yield f"{path or 'table'}: key {error.args[0]!r} is missing"
+        yield f"{_join(path, str(error.args[0]))}: is missing"
     else:
         text = error.brief if isinstance(error, MonocoreError) else str(error)
-        yield f"{path or 'table'}: {text}"
+        yield f"{path.lstrip('.') or 'table'}: {text}"
 
 
 def _step(error: BaseException) -> str:

@@ -1,0 +1,253 @@
+"""Which backends a sandbox uses, and why the others are not used. Pure: offers and wishes in, a plan out.
+
+Each interface is asked for by name or as ``auto``. Among the combinations that fit together, and whose backends work on
+this host, the one with the highest-ranked VMM wins, then the highest-ranked merger, then network, then image source.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+from attrs import frozen
+
+from monocore_core.errors import NothingFits
+from monocore_core.interfaces.provider import (
+    Capabilities,
+    Interface,
+    MergerCapabilities,
+    NetworkCapabilities,
+    Problem,
+    SourceCapabilities,
+    VmmCapabilities,
+)
+from monocore_core.model.network import AttachmentKind
+from monocore_core.model.rootfs import RootKind
+
+AUTO = "auto"
+#: The order in which interfaces are decided and shown.
+ORDER = (Interface.VMM, Interface.LAYER_MERGER, Interface.NETWORK, Interface.IMAGE_SOURCE)
+
+
+@frozen
+class Offer:
+    """One installed backend, as the plan sees it. ``problem`` is what its probe said of this host."""
+
+    interface: Interface
+    name: str
+    rank: int
+    capabilities: Capabilities
+    summary: str = ""
+    problem: Problem | None = None
+    distribution: str = ""
+    version: str = ""
+
+
+@frozen
+class Wishes:
+    """What is asked of the combination.
+
+    Attributes:
+        choices: backend name or ``auto`` by interface; a missing one is ``auto``.
+        architecture: of the guest.
+        scheme: of the image reference, "" for a registry's.
+        disk: whether a writable disk is wanted.
+        network: whether the sandbox asks for a network at all.
+    """
+
+    choices: Mapping[Interface, str]
+    architecture: str
+    scheme: str = ""
+    disk: bool = False
+    network: bool = False
+
+    def choice(self, interface: Interface) -> str:
+        """The wish for one interface."""
+        return self.choices.get(interface, AUTO)
+
+
+@frozen
+class Verdict:
+    """What became of one backend, in a sentence."""
+
+    interface: Interface
+    name: str
+    chosen: bool
+    reason: str
+    hint: str = ""
+
+
+@frozen
+class Plan:
+    """The backends that will be used, a verdict for every installed one, and remarks."""
+
+    image_source: str
+    layer_merger: str
+    network: str
+    vmm: str
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...] = ()
+
+    def name(self, interface: Interface) -> str:
+        """The chosen backend of an interface."""
+        return {
+            Interface.IMAGE_SOURCE: self.image_source,
+            Interface.LAYER_MERGER: self.layer_merger,
+            Interface.NETWORK: self.network,
+            Interface.VMM: self.vmm,
+        }[interface]
+
+
+def choose(offers: Sequence[Offer], wishes: Wishes) -> Plan:
+    """Pick a backend for each interface.
+
+    Raises:
+        NothingFits: with a reason for every candidate.
+    """
+    excluded = {(offer.interface, offer.name): why for offer in offers if (why := _exclusion(offer, wishes))}
+    usable = {
+        interface: sorted(
+            (o for o in offers if o.interface is interface and (o.interface, o.name) not in excluded),
+            key=lambda offer: (-offer.rank, offer.name),
+        )
+        for interface in ORDER
+    }
+    for combination in product(*(usable[interface] for interface in ORDER)):
+        if not _misfit(combination):
+            return _plan(combination, offers, excluded, wishes)
+    raise _nothing_fits(offers, wishes, excluded, usable)
+
+
+def _exclusion(offer: Offer, wishes: Wishes) -> Problem | None:
+    """Why this offer is out whatever the others are."""
+    choice = wishes.choice(offer.interface)
+    if choice not in (AUTO, offer.name):
+        return Problem(f"{choice!r} was asked for")
+    if offer.problem is not None:
+        return offer.problem
+    return _unfit(offer.capabilities, wishes)
+
+
+def _unfit(capabilities: Capabilities, wishes: Wishes) -> Problem | None:
+    """Why these capabilities do not answer the wishes."""
+    match capabilities:
+        case SourceCapabilities(schemes=schemes):
+            if wishes.scheme and wishes.scheme not in schemes:
+                return Problem(f"takes no {wishes.scheme}: references")
+            if not wishes.scheme and schemes:
+                return Problem(
+                    f"takes only references with {' or '.join(f'{scheme}:' for scheme in schemes)}"
+                )
+        case VmmCapabilities(architectures=architectures):
+            if wishes.architecture not in architectures:
+                runs = ", ".join(sorted(architectures))
+                return Problem(f"runs guests for {runs}, not for {wishes.architecture}")
+            if wishes.disk and capabilities.max_disks < 2:
+                return Problem("has no room for a writable disk")
+        case NetworkCapabilities(attachment=attachment):
+            if wishes.network and attachment is AttachmentKind.NONE:
+                return Problem("a network was asked for")
+        case MergerCapabilities():
+            pass
+    return None
+
+
+def _misfit(combination: Sequence[Offer]) -> str | None:
+    """Why these four do not work together."""
+    vmm, merger, network = (offer.capabilities for offer in combination[:3])
+    if not isinstance(vmm, VmmCapabilities):
+        return "is not a VMM"
+    if isinstance(merger, MergerCapabilities) and (why := _root_misfit(merger, vmm, combination[0].name)):
+        return why
+    if isinstance(network, NetworkCapabilities) and network.attachment not in vmm.attachments:
+        return f"{combination[0].name} cannot attach a network of kind {network.attachment}"
+    return None
+
+
+def _root_misfit(merger: MergerCapabilities, vmm: VmmCapabilities, name: str) -> str | None:
+    if merger.root not in vmm.roots:
+        return f"{name} takes no root that is a {merger.root}"
+    if merger.root is RootKind.DISK:
+        if merger.disk_format not in vmm.disk_formats:
+            return f"{name} reads no {merger.disk_format} disks"
+        if merger.filesystem not in vmm.filesystems:
+            return f"the guest kernel of {name} cannot mount {merger.filesystem}"
+    return None
+
+
+def _plan(
+    combination: Sequence[Offer],
+    offers: Sequence[Offer],
+    excluded: Mapping[tuple[Interface, str], Problem],
+    wishes: Wishes,
+) -> Plan:
+    chosen = {offer.interface: offer for offer in combination}
+    verdicts: list[Verdict] = []
+    for offer in sorted(offers, key=lambda o: (ORDER.index(o.interface), -o.rank, o.name)):
+        winner = chosen[offer.interface]
+        if offer is winner:
+            asked = wishes.choice(offer.interface) == offer.name
+            reason = "asked for" if asked else f"best that fits and works here (rank {offer.rank})"
+            verdicts.append(Verdict(offer.interface, offer.name, chosen=True, reason=reason))
+        elif problem := excluded.get((offer.interface, offer.name)):
+            verdicts.append(
+                Verdict(offer.interface, offer.name, chosen=False, reason=problem.reason, hint=problem.hint)
+            )
+        else:
+            with_it = [offer if o.interface is offer.interface else o for o in combination]
+            reason = _misfit(with_it) or f"rank {offer.rank} is below {winner.name}'s {winner.rank}"
+            verdicts.append(Verdict(offer.interface, offer.name, chosen=False, reason=reason))
+    network = chosen[Interface.NETWORK].name
+    notes = ("the sandbox has no network: only its own loopback",) if network == "none" else ()
+    return Plan(
+        image_source=chosen[Interface.IMAGE_SOURCE].name,
+        layer_merger=chosen[Interface.LAYER_MERGER].name,
+        network=network,
+        vmm=chosen[Interface.VMM].name,
+        verdicts=tuple(verdicts),
+        notes=notes,
+    )
+
+
+def _nothing_fits(
+    offers: Sequence[Offer],
+    wishes: Wishes,
+    excluded: Mapping[tuple[Interface, str], Problem],
+    usable: Mapping[Interface, Sequence[Offer]],
+) -> NothingFits:
+    empty = [interface for interface in ORDER if not usable[interface]]
+    if not empty:
+        reasons = tuple(_misfits(usable))
+        return NothingFits("the installed backends do not fit together", reasons=reasons)
+    interface = empty[0]
+    installed = [offer for offer in offers if offer.interface is interface]
+    choice = wishes.choice(interface)
+    names = sorted(offer.name for offer in installed)
+    if choice != AUTO and choice not in names:
+        near = difflib.get_close_matches(choice, names, 1)
+        return NothingFits(
+            f"{interface.label} {choice!r} is not installed (installed: {', '.join(names) or 'none'})",
+            hint=f"did you mean {near[0]!r}?"
+            if near
+            else f"perhaps: pip install monocore-{choice.replace('_', '-')}",
+        )
+    if not installed:
+        return NothingFits(
+            f"no {interface.label} is installed", hint="see 'monocore plugins' and the README's list"
+        )
+    problems = [(offer, excluded[interface, offer.name]) for offer in installed]
+    wanted = [(offer, problem) for offer, problem in problems if choice in (AUTO, offer.name)]
+    reasons = tuple(f"{offer.name}: {problem.reason}" for offer, problem in wanted)
+    hint = next((problem.hint for _, problem in wanted if problem.hint), None)
+    if len(wanted) == 1:
+        return NothingFits(
+            f"{interface.label} {wanted[0][0].name} cannot be used: {wanted[0][1].reason}", hint=hint
+        )
+    return NothingFits(f"no {interface.label} can be used here", reasons=reasons, hint=hint)
+
+
+def _misfits(usable: Mapping[Interface, Sequence[Offer]]) -> Iterator[str]:
+    for combination in product(*(usable[interface] for interface in ORDER)):
+        names = " + ".join(offer.name for offer in combination[:3])
+        yield f"{names}: {_misfit(combination)}"
