@@ -1,0 +1,34 @@
+# Every command of development. Nothing is needed but Debian 12 with git, make and python3: `make setup`, on which the
+# others depend, installs the rest (and says how, where it may not).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format test bench demo clean distclean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install Debian packages and .venv; quick when nothing is missing
+	@scripts/setup
+
+lint: setup ## ruff, mypy, pyright, import contracts, the guest agent's compiler
+	@scripts/lint
+
+format: setup ## let ruff put the code in order
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+test: setup ## every test, then each plugin's with that plugin alone; ARGS='-k name' chooses
+	@scripts/test $(ARGS)
+
+bench: setup ## the benchmark against peers, as a table; ARGS='--quick --json out.json'
+	@.venv/bin/python -m scripts.bench $(ARGS)
+
+demo: setup ## an image from a registry, run in a microVM
+	@scripts/demo $(ARGS)
+
+clean: ## remove what builds, tests and demo left in the checkout
+	@scripts/clean
+
+distclean: ## as clean, and .venv and every cache
+	@scripts/clean --all

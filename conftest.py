@@ -1,0 +1,126 @@
+"""What every test of the workspace gets: an environment of its own, reasons to be skipped, and an inspection at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+#: Marks the processes that a session starts: they inherit it.
+SESSION_VARIABLE = "MONOCORE_TEST_SESSION"
+#: When set, a missing program fails its tests instead of skipping them.
+STRICT_VARIABLE = "MONOCORE_TEST_STRICT"
+#: Seconds that processes get, after the last test, to finish ending.
+GRACE = 5.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    kvm = _kvm_problem()
+    for item in items:
+        for reason in _reasons(item, kvm):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test whose program is missing where that is promised not to happen."""
+    if os.environ.get(STRICT_VARIABLE):
+        for mark in item.iter_markers("needs"):
+            if reason := _missing(mark):
+                pytest.fail(f"{reason}, and {STRICT_VARIABLE} is set")
+
+
+def _reasons(item: pytest.Item, kvm: str | None) -> Iterator[str]:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        yield "needs root"
+    if kvm and item.get_closest_marker("kvm"):
+        yield kvm
+    if not os.environ.get(STRICT_VARIABLE):
+        for mark in item.iter_markers("needs"):
+            if reason := _missing(mark):
+                yield reason
+
+
+def _missing(mark: pytest.Mark) -> str | None:
+    program, package = (str(word) for word in mark.args)
+    if shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        return None
+    return f"needs {program} (Debian package {package})"
+
+
+def _kvm_problem() -> str | None:
+    """Why KVM cannot run an ordinary guest here. That the device opens proves nothing: ``kvm_pvm`` opens it, too."""
+    if not any(Path("/sys/module", module).is_dir() for module in ("kvm_amd", "kvm_intel")):
+        return "needs KVM with hardware virtualisation (kvm_intel or kvm_amd is not loaded)"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "needs /dev/kvm, which this user may not open"
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the session off the user's files, and fail it when a process, mount or loop device of it remains."""
+    base = tmp_path_factory.getbasetemp()
+    home = tmp_path_factory.mktemp("home")
+    token = uuid.uuid4().hex
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("MONOCORE_") and name != STRICT_VARIABLE]:
+            patch.delenv(name)
+        patch.setenv(SESSION_VARIABLE, token)
+        patch.setenv("MONOCORE_HOME", str(home / "monocore"))
+        patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        patch.setenv("DOCKER_CONFIG", str(home / "docker"))
+        yield
+    left = _wait_until_empty(lambda: _processes(token))
+    left += [f"mount {target}" for target in _mounts(base)]
+    left += [f"loop device {device} of {file}" for device, file in _loops(base).items()]
+    if left:
+        pytest.fail("the tests left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def _wait_until_empty(look: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + GRACE
+    while (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.02)  # other processes' ends cannot be awaited but by looking again
+    return found
+
+
+def _processes(token: str) -> list[str]:
+    """Living processes of this session, ours excepted, by what they inherited."""
+    wanted = f"{SESSION_VARIABLE}={token}".encode()
+    found: list[str] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(folder.name) != os.getpid() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+                words = (
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                )
+                found.append(f"process {folder.name}: {words[:200]}")
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+    return found
+
+
+def _mounts(base: Path) -> list[str]:
+    """Mount points in ``base`` in our mount namespace."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    targets = [line.split()[4].encode().decode("unicode_escape") for line in lines]
+    return [target for target in targets if target.startswith(f"{base}/")]
+
+
+def _loops(base: Path) -> Mapping[str, str]:
+    """Loop devices whose file is in ``base``, by name."""
+    found: dict[str, str] = {}
+    for link in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            file = link.read_text().strip()
+        except OSError:  # detached meanwhile
+            continue
+        if file.startswith(f"{base}/"):
+            found[link.parents[1].name] = file
+    return found
