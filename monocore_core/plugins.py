@@ -155,7 +155,7 @@ def _offers(
             )
             continue
         for one in offered:
-            reason = _refusal(one, kind, hook)
+            reason = _wrong_kind(one, kind, hook) or _flaw(one)
             if reason is None:
                 backends.append(Backend(interface, one.name, one, distribution, version))
             else:
@@ -184,14 +184,14 @@ def _unknown_hooks(plugin: object, manager: pluggy.PluginManager) -> Iterable[tu
     del manager
 
 
-def _refusal(offered: Any, kind: type[Provider[Any, Any]], hook: str) -> str | None:
-    """Why this object cannot serve as a provider, or None."""
-    if not isinstance(offered, kind):
-        return f"{hook}() gave a {type(offered).__name__}, not a {kind.__name__}"
-    return _flaw(offered)
+def _wrong_kind(offered: object, kind: type[Provider[Any, Any]], hook: str) -> str | None:
+    if isinstance(offered, kind):
+        return None
+    return f"{hook}() gave a {type(offered).__name__}, not a {kind.__name__}"
 
 
 def _flaw(provider: Provider[Any, Any]) -> str | None:
+    """Why this provider cannot serve, or None."""
     if provider.api != API_VERSION:
         return f"was written for contract version {provider.api}; this core has version {API_VERSION}"
     if not _NAME.match(provider.name) or provider.name in _RESERVED:

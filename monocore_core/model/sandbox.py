@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from attrs import field, frozen
 
+from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit, TerminalSize, TmpfsMount
 from monocore_core.model.oci import Platform
 
 MIB = 1024 * 1024
+#: Least guest RAM that boots the kernel and the agent with room for a process, bytes.
+MIN_MEMORY = 64 * MIB
+#: Least size of a writable disk, bytes: below it ext4 has no room for files.
+MIN_DISK = 16 * MIB
+MAX_VCPUS = 255
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}\Z")
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,62}[a-zA-Z0-9])?\Z")
 
 
 class PullPolicy(StrEnum):
@@ -51,6 +61,28 @@ class SandboxRequest:
     tmpfs: tuple[TmpfsMount, ...] = ()
     foreground: bool = True
     boot_timeout: float = 30.0
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.vcpus <= MAX_VCPUS:
+            raise InvalidInput(f"{self.vcpus} vCPUs are not possible", hint=f"give 1 to {MAX_VCPUS}")
+        if self.memory < MIN_MEMORY:
+            raise InvalidInput(
+                f"{self.memory} bytes of memory are too little for a guest",
+                hint=f"give at least {MIN_MEMORY // MIB}m",
+            )
+        if self.disk is not None and self.disk < MIN_DISK:
+            raise InvalidInput(
+                f"a disk of {self.disk} bytes is too small", hint=f"give at least {MIN_DISK // MIB}m"
+            )
+        if self.name and not _NAME.match(self.name):
+            raise InvalidInput(
+                f"sandbox name {self.name[:80]!r} is not allowed",
+                hint="use at most 63 letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            )
+        if self.hostname and not _HOSTNAME.match(self.hostname):
+            raise InvalidInput(
+                f"hostname {self.hostname[:80]!r} is not allowed", hint="use letters, digits, '-' and '.'"
+            )
 
 
 @frozen

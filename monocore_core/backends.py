@@ -1,0 +1,142 @@
+"""Installed backends made usable: options structured, places given, probed, opened once and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import define, field
+
+from monocore_core.config.values import Settings
+from monocore_core.errors import ConfigError, MonocoreError, PluginError
+from monocore_core.interfaces.image_source import ImageSource
+from monocore_core.interfaces.layer_merger import LayerMerger
+from monocore_core.interfaces.network import Network
+from monocore_core.interfaces.provider import (
+    Capabilities,
+    Host,
+    Interface,
+    Problem,
+    Provider,
+)
+from monocore_core.interfaces.vmm import Vmm
+from monocore_core.model.events import Listener
+from monocore_core.plan.choose import Offer
+from monocore_core.plugins import Backend, Plugins
+from monocore_core.serde import structure
+
+T = TypeVar("T")
+
+#: Gives a backend its (state, cache) folders.
+Places = Callable[[Interface, str], tuple[Path, Path]]
+
+
+@define
+class Backends:
+    """The backends of one engine. Nothing is opened before it is asked for."""
+
+    plugins: Plugins
+    settings: Settings
+    places: Places
+    listener: Listener
+    stack: AsyncExitStack
+    _open: dict[tuple[Interface, str], Any] = field(factory=dict[tuple[Interface, str], Any], init=False)
+    _opening: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+
+    def offers(self) -> tuple[Offer, ...]:
+        """Every backend, with what its probe says of this host."""
+        return tuple(self._offer(backend) for backend in self.plugins.backends)
+
+    def check_options(self) -> None:
+        """Structure every backend's options.
+
+        Raises:
+            ConfigError: an option is wrong, or a table belongs to no installed backend.
+        """
+        known = {backend.name for backend in self.plugins.backends}
+        problems = {problem.plugin: problem for problem in self.plugins.problems}
+        for name in self.settings.plugins:
+            if name in known:
+                continue
+            if name in problems:
+                raise PluginError(
+                    f"[plugins.{name}] is configured, but the plugin cannot be used: {problems[name].reason}",
+                    hint=problems[name].hint,
+                )
+            raise ConfigError(
+                f"[plugins.{name}] is configured, but no plugin of that name is installed",
+                hint=f"pip install monocore-{name.replace('_', '-')}, or remove the table",
+            )
+        for backend in self.plugins.backends:
+            self._options(backend)
+
+    async def image_source(self, name: str) -> ImageSource:
+        """The open image source of that name."""
+        backend = self.plugins.get(Interface.IMAGE_SOURCE, name)
+        provider: Provider[ImageSource, Any] = backend.provider
+        return await self._enter(backend, provider)
+
+    async def layer_merger(self, name: str) -> LayerMerger:
+        """The open layer merger of that name."""
+        backend = self.plugins.get(Interface.LAYER_MERGER, name)
+        provider: Provider[LayerMerger, Any] = backend.provider
+        return await self._enter(backend, provider)
+
+    async def network(self, name: str) -> Network:
+        """The open network of that name."""
+        backend = self.plugins.get(Interface.NETWORK, name)
+        provider: Provider[Network, Any] = backend.provider
+        return await self._enter(backend, provider)
+
+    async def vmm(self, name: str) -> Vmm:
+        """The open VMM of that name."""
+        backend = self.plugins.get(Interface.VMM, name)
+        provider: Provider[Vmm, Any] = backend.provider
+        return await self._enter(backend, provider)
+
+    async def _enter(self, backend: Backend, provider: Provider[T, Any]) -> T:
+        key = (backend.interface, backend.name)
+        async with self._opening:
+            if key not in self._open:
+                context = provider.create(self._host(backend), self._options(backend))
+                self._open[key] = await self.stack.enter_async_context(context)
+            opened: T = self._open[key]
+            return opened
+
+    def _offer(self, backend: Backend) -> Offer:
+        provider = backend.provider
+        capabilities: Capabilities = getattr(provider, "capabilities")  # noqa: B009 - every subclass has it
+        return Offer(
+            interface=backend.interface,
+            name=backend.name,
+            rank=provider.rank,
+            capabilities=capabilities,
+            summary=provider.summary,
+            problem=self._probe(backend),
+            distribution=backend.distribution,
+            version=backend.version,
+        )
+
+    def _probe(self, backend: Backend) -> Problem | None:
+        try:
+            return backend.provider.probe(self._host(backend), self._options(backend))
+        except MonocoreError as error:
+            return Problem(error.brief, error.hint or "")
+        except Exception as error:  # noqa: BLE001 - the plugin boundary: a probe must not raise, but it may
+            return Problem(
+                f"its probe failed: {type(error).__name__}: {error}", f"report it to {backend.distribution}"
+            )
+
+    def _host(self, backend: Backend) -> Host:
+        state, cache = self.places(backend.interface, backend.name)
+        return Host(state=state, cache=cache, emit=self.listener)
+
+    def _options(self, backend: Backend) -> object:
+        where = f"{self.settings.source or 'configuration'}: [plugins.{backend.name}]"
+        options: object = structure(
+            self.settings.plugins.get(backend.name, {}), backend.provider.options, where
+        )
+        return options
