@@ -1,0 +1,118 @@
+"""A command in a cold sandbox against QEMU by itself, and commands in a running sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from monocore_core.config.values import Settings
+from monocore_core.engine import Engine
+from monocore_core.model.sandbox import CommandRequest, SandboxRequest
+from scripts.bench.content import MIB, Content, layout
+from scripts.bench.measure import Claim, Row, Section, in_turns, timed
+from scripts.bench.peers import TIMEOUT, BareMachine, PeerFailed, bare_disk, push, registry
+
+BOOT_TITLE = "cold start: `monocore run IMAGE true` to its exit, image in the store"
+ROUND_TRIP_TITLE = "command in a running sandbox: start, exit status, nothing else"
+#: What the design asks for: no slower than this factor of bare QEMU, plus these seconds.
+FACTOR, EXTRA = 1.15, 0.25
+#: What the design asks for of a command in a running sandbox under TCG, seconds.
+ROUND_TRIP = 0.015
+_MEMORY = 512
+
+
+def boot(cache: Path, quick: bool) -> Section:
+    """Cold starts, in turns with bare QEMU."""
+    home = Path(tempfile.mkdtemp(dir=cache))
+    try:
+        with registry(cache / "registry") as address:
+            reference = _image(cache, address)
+            _monocore(home, "pull", reference)
+        argv = ("run", "--pull", "never", "-m", f"{_MEMORY}m", reference, "true")
+        _monocore(
+            home, *argv
+        )  # makes what every later start finds: the kernel's wrapper, the boot disk, the root
+        bare = BareMachine(_kernel(home), bare_disk(home), _MEMORY, "tcg,thread=multi")
+        rows = in_turns(
+            "boot",
+            {
+                "monocore run … true": lambda: timed(lambda: _monocore(home, *argv)),
+                "bare QEMU, PID 1 that reboots": lambda: timed(bare.boot),
+            },
+            runs=3 if quick else 9,
+        )
+    finally:
+        shutil.rmtree(home)
+    ours, peer = rows.values()
+    bound = FACTOR * peer.median + EXTRA
+    text = f"{ours.median / peer.median:.2f} times bare QEMU; {ours.median:.2f} s (target {bound:.2f} s = {FACTOR} x + {EXTRA} s)"
+    return Section(BOOT_TITLE, (ours, peer), (Claim(text, ours.median <= bound),))
+
+
+def round_trip(cache: Path, quick: bool) -> Section:
+    """Commands, one after the other, in one sandbox."""
+    home = Path(tempfile.mkdtemp(dir=cache))
+    try:
+        with registry(cache / "registry") as address:
+            samples = asyncio.run(_commands(home, _image(cache, address), 50 if quick else 300))
+    finally:
+        shutil.rmtree(home)
+    row = Row("round trip", "exec true", samples)
+    p50, p95 = row.median * 1000, row.percentile(95) * 1000
+    target = f"p50 {p50:.1f} ms, p95 {p95:.1f} ms (target p50 {ROUND_TRIP * 1000:g} ms under TCG)"
+    return Section(ROUND_TRIP_TITLE, (row,), (Claim(target, row.median <= ROUND_TRIP),))
+
+
+def _image(cache: Path, address: str) -> str:
+    return push(layout(Content(MIB, 40, 1, busybox=True), cache).path, address, "bench/small")
+
+
+async def _commands(home: Path, reference: str, count: int) -> tuple[float, ...]:
+    samples: list[float] = []
+    async with (
+        Engine.open(Settings(home=home)) as engine,
+        engine.sandbox(SandboxRequest(image=reference)) as sandbox,
+    ):
+        for _ in range(count + 5):
+            started = time.perf_counter()
+            process = await sandbox.exec(CommandRequest(args=("/bin/true",)))
+            await process.wait()
+            samples.append(time.perf_counter() - started)
+    return tuple(samples[5:])  # the first ones fault the guest's pages in
+
+
+def _monocore(home: Path, *words: str) -> None:
+    argv = [str(Path(sys.executable).with_name("monocore")), *words]
+    environ = {**os.environ, "MONOCORE_HOME": str(home)}
+    done = subprocess.run(
+        argv,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    if done.returncode:
+        raise PeerFailed(f"monocore {words[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+
+
+def _kernel(home: Path) -> Path:
+    """The kernel that the runs before used, as QEMU's plugin keeps it for itself."""
+    found = sorted(
+        path for path in home.rglob("*") if path.is_file() and path.stat().st_size > 8 * MIB and _is_elf(path)
+    )
+    if not found:
+        raise PeerFailed(f"no kernel was found below {home}")
+    return found[0]
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) == b"\x7fELF"
