@@ -25,7 +25,7 @@ bench: setup ## the benchmark against peers, as a table; ARGS='--quick --json ou
 	@.venv/bin/python -m scripts.bench $(ARGS)
 
 demo: setup ## an image from a registry, run in a microVM
-	@scripts/demo $(ARGS)
+	@.venv/bin/python -m scripts.demo
 
 clean: ## remove what builds, tests and demo left in the checkout
 	@scripts/clean

@@ -56,7 +56,7 @@ class Layout:
 
 def layout(content: Content, cache: Path) -> Layout:
     """The image, made the first time and found later."""
-    key = hashlib.sha256(json.dumps([asdict(content), _RANDOM_SHARE, 3]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([asdict(content), _RANDOM_SHARE, 4]).encode()).hexdigest()[:16]
     target = cache / f"image-{key}"
     if not (target / "index.json").exists():
         partial = target.with_suffix(".partial")
@@ -143,7 +143,7 @@ def _busybox() -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "root"):
         yield _directory(name), b""
     yield _file("bin/busybox", len(data), 0o755), data
-    for applet in ("cat", "echo", "false", "ls", "sh", "sleep", "true", "uname"):
+    for applet in _APPLETS:
         link = tarfile.TarInfo(f"bin/{applet}")
         link.type, link.linkname, link.mode = tarfile.SYMTYPE, "busybox", 0o777
         yield link, b""

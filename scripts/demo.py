@@ -1,0 +1,75 @@
+"""``make demo``: an image from a real registry runs in a real virtual machine, and every step is shown.
+
+A docker-registry is started on loopback, a small image of Debian's busybox is pushed into it, and ``monocore`` does the rest. Everything
+stays in ``.cache/demo``; the registry is ended.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from scripts.bench.content import MIB, Content, layout
+from scripts.bench.peers import PeerFailed, push, registry
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".cache" / "demo"
+#: Seconds for one command; far more than any needs, so that a hang ends.
+TIMEOUT = 240.0
+WORDS = "echo Linux $(uname -r) on $(nproc) CPU, $(ps | wc -l) processes, root on $(mount | head -n 1)"
+
+
+def main() -> int:
+    """Run the demonstration; 0 when everything was as it should be."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    try:
+        with registry(FOLDER / "registry") as address:
+            content = Content(16 * MIB, 600, 2, busybox=True)
+            reference = push(layout(content, FOLDER).path, address, "demo/busybox")
+            print(f"A registry serves {reference} (two layers, {content.files} files).")
+            _steps(reference)
+    except PeerFailed as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    print(f"\nDone in {time.monotonic() - started:.1f} s.")
+    return 0
+
+
+def _steps(reference: str) -> None:
+    _show("pull", reference)
+    print(
+        "\nThe first sandbox: the root file system is assembled, a virtual machine boots, a command runs in it."
+    )
+    first = _show("run", reference, "uname", "-a")
+    print("\nAgain: the root is there already.")
+    second = _show("run", reference, "uname", "-a")
+    print("\nNothing of the host is inside, and the exit code comes out.")
+    _show("run", reference, "sh", "-c", f"{WORDS}; exit 7", expect=7)
+    print(f"\nFirst run {first:.2f} s, second {second:.2f} s.")
+
+
+def _show(*words: str, expect: int = 0) -> float:
+    """Run ``monocore``, showing the command, what it prints, its exit code and the seconds it took, which are returned.
+
+    Raises:
+        PeerFailed: it ended otherwise than expected.
+    """
+    print(f"\n$ monocore {shlex.join(words)}", flush=True)
+    argv = [str(Path(sys.executable).with_name("monocore")), *words]
+    environ = {**os.environ, "MONOCORE_HOME": str(FOLDER / "home")}
+    started = time.monotonic()
+    done = subprocess.run(argv, env=environ, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+    took = time.monotonic() - started
+    print(f"[exit code {done.returncode}, {took:.2f} s]", flush=True)
+    if done.returncode != expect:
+        raise PeerFailed(f"monocore {words[0]} ended with {done.returncode}, not {expect}")
+    return took
+
+
+if __name__ == "__main__":
+    sys.exit(main())
