@@ -17,8 +17,26 @@ from attrs import asdict, frozen
 MIB = 1024 * 1024
 #: Share of bytes that do not compress; gives about 0.38 of the size under gzip, as Debian's images do.
 _RANDOM_SHARE = 0.36
-_APPLETS = tuple(
-    ["cat", "date", "echo", "env", "false", "free", "head", "hostname", "id", "ls", "mount", "nproc", "ps", "sh", "sleep", "tail", "true", "uname", "wc"]
+_APPLETS = (
+    "cat",
+    "date",
+    "echo",
+    "env",
+    "false",
+    "free",
+    "head",
+    "hostname",
+    "id",
+    "ls",
+    "mount",
+    "nproc",
+    "ps",
+    "sh",
+    "sleep",
+    "tail",
+    "true",
+    "uname",
+    "wc",
 )
 _WORDS = (
     b"the quick brown fox jumps over the lazy dog; lorem ipsum dolor sit amet, consectetur adipiscing elit. "
