@@ -1,0 +1,92 @@
+"""Errors as a person reads them: one to three lines, the last one saying what to do; never a traceback unless asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import traceback
+from typing import TextIO, cast
+
+from monocore_core.errors import ConfigError, MonocoreError, NothingFits
+
+PROGRAM = "monocore"
+#: Statuses of our own making.
+FAILED = 125
+#: Most findings or reasons shown of one error.
+MAX_DETAILS = 20
+
+
+def report(error: BaseException, *, debug: bool, stream: TextIO | None = None) -> int:
+    """Say ``error`` on ``stream`` (standard error by default) and give the exit status it stands for."""
+    out = sys.stderr if stream is None else stream
+    cause = root(error)
+    try:
+        if debug:
+            traceback.print_exception(error, file=out)
+        for line in describe(cause):
+            print(line, file=out)
+        out.flush()
+    except OSError:  # nobody listens: the status still tells
+        pass
+    return status(cause)
+
+
+def root(error: BaseException) -> BaseException:
+    """What a group of errors is about: its first error of ours, else the first that is no mere cancellation."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    leaves = [root(one) for one in group.exceptions]
+    ours = [leaf for leaf in leaves if isinstance(leaf, MonocoreError)]
+    return (ours or leaves)[0]
+
+
+def status(error: BaseException) -> int:
+    """Exit status for an error."""
+    if isinstance(error, MonocoreError):
+        return error.exit_status
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    return FAILED
+
+
+def describe(error: BaseException) -> list[str]:
+    """The lines for an error; none where silence is the custom (a closed pipe, Ctrl-C)."""
+    if isinstance(error, KeyboardInterrupt | BrokenPipeError):
+        return []
+    if isinstance(error, MonocoreError):
+        return _ours(error)
+    name, text = type(error).__name__, clean(str(error))
+    said = f"{name}: {text}" if text else name
+    return [f"{PROGRAM}: error: unexpected {said}", "  hint: run again with --debug to see where"]
+
+
+def _ours(error: MonocoreError) -> list[str]:
+    lines = [f"{PROGRAM}: error: {clean(error.brief)}"]
+    details: tuple[str, ...] = ()
+    if isinstance(error, ConfigError):
+        details = error.problems
+    elif isinstance(error, NothingFits):
+        details = error.reasons
+    lines += [f"  {clean(detail)}" for detail in details[:MAX_DETAILS]]
+    if len(details) > MAX_DETAILS:
+        lines.append(f"  … and {len(details) - MAX_DETAILS} more")
+    if error.hint:
+        lines.append(f"  hint: {clean(error.hint)}")
+    return lines
+
+
+def clean(text: str, limit: int = 1000) -> str:
+    """``text`` on one line, without anything that could drive a terminal: much of it comes from images and registries."""
+    words = " ".join(text.split())
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def warn(text: str) -> None:
+    """Say something on standard error that is no error."""
+    with contextlib.suppress(OSError):
+        print(f"{PROGRAM}: {clean(text)}", file=sys.stderr, flush=True)

@@ -1,0 +1,143 @@
+"""From words to a command, and from whatever it raises to an exit status.
+
+Exit statuses are Docker's: the command's own; 125 when monocore fails; 126 and 127 when the command cannot be run or is not there;
+128 + n after signal n. Nothing heavy is imported here: ``monocore --version`` costs little more than starting Python.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from monocore_core import __version__
+
+PROGRAM = "monocore"
+
+#: Command to (module, summary), in the order of the help.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("run", "run a command in a new microVM of an image"),
+    "pull": ("pull", "download an image from its registry"),
+    "images": ("images", "list, inspect and remove images"),
+    "rmi": ("images", "remove images (short for: images rm)"),
+    "plan": ("plan", "show what would run an image, and why the others would not"),
+    "plugins": ("plugins", "list the installed backends"),
+    "doctor": ("doctor", "check what works on this host, and what to install"),
+    "system": ("system", "show disk usage"),
+    "version": ("version", "show the versions of monocore and of its plugins"),
+}
+
+
+class Globals:
+    """The flags that every command takes, before its name or after it.
+
+    Attributes:
+        debug: show tracebacks.
+        home: folder of the store, or None for the configured one.
+        config: configuration file, or None to look for one.
+    """
+
+    __slots__ = ("config", "debug", "home")
+
+    def __init__(self) -> None:
+        self.debug = False
+        self.home: str | None = None
+        self.config: str | None = None
+
+
+Command = Callable[[list[str], Globals], int]
+
+
+def entry() -> NoReturn:
+    """The installed program."""
+    _open_standard_streams()
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command line (without the program's name) and give its exit status. Raises nothing."""
+    if list(words) in (["--version"], ["-v"]):
+        return _finish(_print_version)
+    options = Globals()
+    return _finish(lambda: _dispatch(list(words), options), options)
+
+
+def _open_standard_streams() -> None:
+    """Give closed standard descriptors to /dev/null, lest a file of the store takes their number and our output."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _print_version() -> int:
+    print(f"{PROGRAM} {__version__}")
+    return 0
+
+
+def _finish(command: Callable[[], int], options: Globals | None = None) -> int:
+    """The server's last line: whatever ``command`` raises becomes words and a status, and output is flushed."""
+    try:
+        status = command()
+        sys.stdout.flush()
+    except SystemExit as ended:  # argparse, after it printed a help text
+        status = ended.code if isinstance(ended.code, int) else 0
+    except BaseException as error:  # noqa: BLE001 - the error boundary; see failures.report
+        from monocore_core.cli.failures import report
+
+        status = report(error, debug=options is not None and options.debug)
+    return _flush(status)
+
+
+def _flush(status: int) -> int:
+    """Flush standard output; a reader that went away is no error, and must not become one at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except OSError as error:
+        print(f"{PROGRAM}: error: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        return status or 125
+    return status
+
+
+def _dispatch(words: list[str], options: Globals) -> int:
+    """Take the flags before the command, import the command's module and hand over the rest."""
+    from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest, split_at_operand
+
+    parser = Parser(PROGRAM, _help(), usage=f"{PROGRAM} [OPTIONS] COMMAND", raw=True)
+    actions = [*add_globals(parser), parser.add_argument("-v", "--version", action="store_true")]
+    flags, rest = split_at_operand(words, actions)
+    parsed = parser.flags(flags, options)
+    if parsed.version:
+        return _print_version()
+    if not rest:
+        parser.print_help()
+        return 0
+    name, *arguments = rest
+    if name == "help":
+        name, arguments = (arguments[0], ["--help"]) if arguments else ("", [])
+        if not name:
+            parser.print_help()
+            return 0
+    if name not in COMMANDS:
+        near = nearest(name, COMMANDS)
+        raise UsageError(f"unknown command: {name}", near and f"did you mean '{near}'?", PROGRAM)
+    run: Command = import_module(f"{__package__}.{COMMANDS[name][0]}").main
+    return run(["rm", *arguments] if name == "rmi" else arguments, options)
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items()]
+    intro = "Secure microVMs for untrusted code, from ordinary OCI images."
+    return "\n".join(
+        [intro, "", "Commands:", *lines, "", f"'{PROGRAM} COMMAND --help' says more of a command."]
+    )

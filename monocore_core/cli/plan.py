@@ -1,0 +1,89 @@
+"""``monocore plan IMAGE``: what would be used, and why the others would not. Changes nothing, pulls nothing."""
+
+from __future__ import annotations
+
+import asyncio
+
+from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
+from monocore_core.cli.failures import clean
+from monocore_core.cli.main import Globals
+from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.render import human_size, print_json, print_table
+from monocore_core.cli.values import parse_platform, parse_size
+from monocore_core.model.image import Image
+from monocore_core.model.oci import Platform
+from monocore_core.model.sandbox import SandboxRequest
+from monocore_core.plan.choose import Plan, Verdict
+
+
+def main(words: list[str], options: Globals) -> int:
+    """Run the command; fails as ``run`` would when nothing fits."""
+    parser = Parser("monocore plan", "Show what would run an image, and why the other backends would not.")
+    parser.add_argument("image", metavar="IMAGE", help="reference or id; it need not have been pulled")
+    parser.add_argument(
+        "--platform", action=Value, parse=parse_platform, metavar="OS/ARCH", help="of the image"
+    )
+    parser.add_argument(
+        "--disk", action=Value, parse=parse_size, metavar="SIZE", help="as for 'monocore run'"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_backends(parser)
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    platform: Platform = parsed.platform or Platform.host()
+    request = SandboxRequest(image=parsed.image, platform=platform, disk=parsed.disk)
+    settings = settings_for(options, backend_overrides(parsed))
+
+    async def decide() -> tuple[Plan, Image | None]:
+        async with open_engine(settings) as engine:
+            found = engine.store.resolve_image(request.image, request.platform, parse=engine.reference)
+            return engine.plan(request, found), found
+
+    plan, image = asyncio.run(decide())
+    if parsed.json:
+        _print_json(plan, image, request)
+    else:
+        _print(plan, image, request)
+    return 0
+
+
+def _print(plan: Plan, image: Image | None, request: SandboxRequest) -> None:
+    if image is not None:
+        layers = "1 layer" if len(image.layers) == 1 else f"{len(image.layers)} layers"
+        state = f"in the store ({image.digest.short}, {layers}, {human_size(image.size)})"
+    else:
+        state = "not in the store: it would be pulled"
+    print(clean(f"{request.image} for {request.platform}: {state}"))
+    print_table(("INTERFACE", "USE", "BACKEND", "WHY"), [_row(verdict) for verdict in plan.verdicts])
+    for note in plan.notes:
+        print(clean(f"note: {note}"))
+
+
+def _row(verdict: Verdict) -> tuple[str, str, str, str]:
+    why = f"{verdict.reason} ({verdict.hint})" if verdict.hint else verdict.reason
+    return verdict.interface.label, "yes" if verdict.chosen else "no", verdict.name, why
+
+
+def _print_json(plan: Plan, image: Image | None, request: SandboxRequest) -> None:
+    print_json(
+        {
+            "image": request.image,
+            "platform": str(request.platform),
+            "digest": str(image.digest) if image is not None else None,
+            "image_source": plan.image_source,
+            "layer_merger": plan.layer_merger,
+            "network": plan.network,
+            "vmm": plan.vmm,
+            "verdicts": [
+                {
+                    "interface": verdict.interface.value,
+                    "name": verdict.name,
+                    "chosen": verdict.chosen,
+                    "reason": verdict.reason,
+                    "hint": verdict.hint,
+                }
+                for verdict in plan.verdicts
+            ],
+            "notes": list(plan.notes),
+        }
+    )

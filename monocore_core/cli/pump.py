@@ -1,0 +1,144 @@
+"""Bytes between our descriptors and the guest's process: exact, in order, with backpressure both ways.
+
+Reading and writing happen in a daemon thread for each stream, with plain blocking calls: they work alike for pipes, terminals,
+files and sockets, leave the flags of descriptors that we share with other programs alone, and a reader that has stalled can
+neither stop the event loop (which must go on to take signals) nor delay our exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import select
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from functools import partial
+from queue import SimpleQueue
+from typing import Protocol, TypeVar
+
+from monocore_core.errors import StorageError
+
+T = TypeVar("T")
+#: Most bytes moved at once.
+CHUNK = 256 * 1024
+#: The other end is away: a pipe without reader, a terminal that hung up, a socket that was reset.
+_GONE = frozenset({errno.EPIPE, errno.EIO, errno.EBADF, errno.ECONNRESET, errno.ENXIO})
+
+
+class OutputClosed(Exception):
+    """Nobody reads a stream of ours any more (``| head``)."""
+
+
+class Readable(Protocol):
+    """An output stream of a process in the guest."""
+
+    async def read(self, limit: int) -> bytes:
+        """At least one byte, ``b""`` at the end."""
+        ...
+
+
+class Writable(Protocol):
+    """The standard input of a process in the guest."""
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the guest does not take more."""
+        ...
+
+    async def close(self) -> None:
+        """Send the end."""
+        ...
+
+
+class Worker:
+    """One daemon thread that makes blocking calls, in order, for a coroutine. Unlike an executor it never delays the exit."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The result of ``call``. Cancellation abandons the call, which may still be going on."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                result = call()
+            except Exception as error:  # noqa: BLE001 - carried to the one who waits
+                _settle(future.set_exception, error)
+            else:
+                _settle(future.set_result, result)
+
+        self._jobs.put(job)
+        return await asyncio.wrap_future(future)
+
+    def close(self) -> None:
+        """Let the thread end after what it is doing."""
+        self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+async def pump_out(source: Readable, fd: int) -> None:
+    """Copy a stream of the guest to a descriptor until its end.
+
+    Raises:
+        OutputClosed: nobody reads the descriptor any more.
+        StorageError: it is a file, and the disk refused.
+    """
+    with contextlib.closing(Worker(f"output-{fd}")) as worker:
+        while data := await source.read(CHUNK):
+            await worker.run(partial(write_all, fd, data))
+
+
+async def pump_in(fd: int, sink: Writable) -> None:
+    """Copy a descriptor to the guest until its end, and say the end.
+
+    Cancellation abandons a read that waits; what it gets is lost with the process.
+    """
+    with contextlib.closing(Worker(f"input-{fd}")) as worker:
+        while data := await worker.run(partial(read_some, fd)):
+            await sink.write(data)
+    await sink.close()
+
+
+def read_some(fd: int) -> bytes:
+    """What there is, at least a byte, waiting for it; ``b""`` at the end, or when the terminal hung up."""
+    while True:
+        try:
+            return os.read(fd, CHUNK)
+        except BlockingIOError:  # another program made the shared descriptor non-blocking
+            _wait(fd, select.POLLIN)
+        except OSError as error:
+            if error.errno in _GONE:
+                return b""
+            raise StorageError(f"cannot read standard input: {error.strerror}") from error
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte, waiting for a slow reader."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            _wait(fd, select.POLLOUT)
+        except OSError as error:
+            if error.errno in _GONE:
+                raise OutputClosed from error
+            raise StorageError(f"cannot write the command's output: {error.strerror}") from error
+
+
+def _wait(fd: int, event: int) -> None:
+    poll = select.poll()
+    poll.register(fd, event)
+    poll.poll()
+
+
+def _settle(action: Callable[[T], None], value: T) -> None:
+    with contextlib.suppress(InvalidStateError):  # given up meanwhile
+        action(value)

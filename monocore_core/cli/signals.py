@@ -1,0 +1,96 @@
+"""Signals to the command line: they end what only prepares, and reach the guest's process once there is one.
+
+What the caller of this program chose to ignore (``nohup``, a script's background job) stays ignored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
+#: So many ending signals within so many seconds mean: at once.
+PATIENCE = 3
+WINDOW = 10.0
+
+
+class Signals:
+    """Takes over the process's signals, inside a running event loop, for the calling task.
+
+    At first an ending signal cancels the task. After :meth:`forward_to` every signal goes to the guest, and the third ending
+    one within ten seconds calls ``force``. After :meth:`finish` they are counted again only to give up.
+
+    Attributes:
+        ended_by: the signal that cancelled the task, or None.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("signals are taken over for a task")
+        self._task = task
+        self._times: list[float] = []
+        self._forward: Callable[[int], None] | None = None
+        self._force: Callable[[], None] | None = None
+        self.ended_by: int | None = None
+        for number in (*ENDING, *PASSED_ON):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal_handler(number, self._received, number)
+
+    def on(self, number: int, action: Callable[[], None]) -> None:
+        """Call ``action`` at each signal ``number``."""
+        self._loop.add_signal_handler(number, action)
+
+    def forward_to(self, forward: Callable[[int], None], force: Callable[[], None]) -> None:
+        """From now on pass signals on; ``force`` is for impatience."""
+        self._forward, self._force = forward, force
+        self._times.clear()
+
+    def finish(self) -> None:
+        """The process has ended: what is left is ours, and is not to be interrupted by one signal."""
+        self._forward, self._force = None, None
+        self.ended_by = self.ended_by or 0
+
+    def _received(self, number: int) -> None:
+        urgent = number in ENDING and self._urgent()
+        if self._forward is not None:
+            if urgent and self._force is not None:
+                self._times.clear()
+                self._force()
+            else:
+                self._forward(number)
+        elif number not in ENDING:
+            return
+        elif self.ended_by is None:
+            self.ended_by = number
+            self._task.cancel()
+        elif urgent:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def _urgent(self) -> bool:
+        now = time.monotonic()
+        recent = [when for when in self._times if now - when < WINDOW]
+        self._times = [*recent[-PATIENCE:], now]
+        return len(self._times) >= PATIENCE
+
+
+def run_interruptibly(work: Callable[[Signals], Awaitable[int]]) -> int:
+    """Run ``work`` in an event loop; when a signal ends it, clean up and give 128 + n."""
+    taken: list[Signals] = []
+
+    async def body() -> int:
+        taken.append(Signals())
+        return await work(taken[0])
+
+    try:
+        return asyncio.run(body())
+    except asyncio.CancelledError:
+        if taken and taken[0].ended_by:
+            return 128 + taken[0].ended_by
+        raise
