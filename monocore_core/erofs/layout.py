@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from attrs import define, field, frozen
 
@@ -62,6 +63,21 @@ class Layout:
     chunked: bool = False
 
 
+class _Where(NamedTuple):
+    """A path, put together only when an error names it: trees may be deep."""
+
+    parent: _Where | None
+    name: bytes
+
+    def __str__(self) -> str:
+        parts: list[bytes] = []
+        here: _Where | None = self
+        while here is not None:
+            parts.append(here.name)
+            here = here.parent
+        return repr(b"/".join(reversed(parts)) or b"/")[1:]
+
+
 @frozen
 class Limits:
     """Bounds of an image: number of inodes, and bytes of everything but external data."""
@@ -81,10 +97,10 @@ def plan(root: Node, limits: Limits | None = None) -> Layout:
         raise ValueError("the root of a tree is a folder, and is laid out once")
     bounds = limits or Limits()
     layout = Layout()
-    _place(layout, root, b"")
-    waiting: list[tuple[Node, int, bytes]] = [(root, root.nid, b"")]
-    for node, parent, path in waiting:
-        waiting.extend(_folder(layout, node, parent, path))
+    _place(layout, root, _Where(None, b""))
+    waiting: list[tuple[Node, int, _Where]] = [(root, root.nid, _Where(None, b""))]
+    for node, parent, where in waiting:
+        waiting.extend(_folder(layout, node, parent, where))
         if len(layout.nodes) > bounds.inodes:
             raise LimitExceeded(f"the image has more than {bounds.inodes} files")
         if layout.inode_end > bounds.size:
@@ -95,7 +111,7 @@ def plan(root: Node, limits: Limits | None = None) -> Layout:
     return layout
 
 
-def _folder(layout: Layout, node: Node, parent: int, path: bytes) -> Iterator[tuple[Node, int, bytes]]:
+def _folder(layout: Layout, node: Node, parent: int, path: _Where) -> Iterator[tuple[Node, int, _Where]]:
     """Number the children of a folder, cut its entries into blocks, and give its sub-folders."""
     children = node.children
     assert children is not None  # noqa: S101 - only folders are queued
@@ -115,9 +131,9 @@ def _folder(layout: Layout, node: Node, parent: int, path: bytes) -> Iterator[tu
         if child.nid:
             child.links += 1
             continue
-        where = path + b"/" + name
+        where = _Where(path, name)
         if len(name) > NAME_MAX:
-            raise Unsupported(f"{where!r}: the name is longer than {NAME_MAX} bytes")
+            raise Unsupported(f"{where}: the name is longer than {NAME_MAX} bytes")
         _place(layout, child, where)
         if child.children is not None:
             links += 1
@@ -128,7 +144,7 @@ def _folder(layout: Layout, node: Node, parent: int, path: bytes) -> Iterator[tu
     layout.folders.append(Folder(node, parent, names, cuts))
 
 
-def _place(layout: Layout, node: Node, path: bytes) -> None:
+def _place(layout: Layout, node: Node, path: _Where) -> None:
     """Give one inode its number, and room for what follows it."""
     at = layout.inode_end
     end = at + INODE_SIZE
@@ -139,20 +155,20 @@ def _place(layout: Layout, node: Node, path: bytes) -> None:
     elif kind != stat.S_IFDIR or node.xattrs:
         at, end = _place_special(layout, node, path, at)
     if not (0 <= node.uid <= MAX_ID and 0 <= node.gid <= MAX_ID and 0 <= node.size <= MAX_SIZE):
-        raise Unsupported(f"{path!r}: owner {node.uid}:{node.gid} or size {node.size} is out of range")
+        raise Unsupported(f"{path}: owner {node.uid}:{node.gid} or size {node.size} is out of range")
     node.nid = at // NID_UNIT
     layout.nodes.append(node)
     layout.inode_end = end + -end % INODE_SIZE
 
 
-def _place_special(layout: Layout, node: Node, path: bytes, at: int) -> tuple[int, int]:
+def _place_special(layout: Layout, node: Node, path: _Where, at: int) -> tuple[int, int]:
     """Where an inode with more than its 64 bytes begins and ends."""
-    body = xattr.encode(node.xattrs, path)
+    body = xattr.encode(node.xattrs, str(path))
     size = INODE_SIZE + len(body)
     kind = stat.S_IFMT(node.mode)
     if kind == stat.S_IFLNK:
         if not 0 < len(node.data) <= TARGET_MAX:
-            raise Unsupported(f"{path!r}: a symlink's target of {len(node.data)} bytes is not possible")
+            raise Unsupported(f"{path}: a symlink's target of {len(node.data)} bytes is not possible")
         node.size = len(node.data)
         if size + node.size <= BLOCK:  # the target follows the inode, in the same block
             size += node.size
@@ -169,29 +185,29 @@ def _place_special(layout: Layout, node: Node, path: bytes, at: int) -> tuple[in
     return at, at + size
 
 
-def _regular(layout: Layout, node: Node, path: bytes) -> int:
+def _regular(layout: Layout, node: Node, path: _Where) -> int:
     """Note what a regular file refers to; bytes of its chunk map."""
     if node.chunks is not None:
         chunk = BLOCK << node.chunks.bits
         expected = -(-node.size // chunk)
         if node.chunks.bits > MAX_CHUNK_BITS or expected != len(node.chunks.addresses):
-            raise ValueError(f"{path!r}: {len(node.chunks.addresses)} chunks do not cover {node.size} bytes")
+            raise ValueError(f"{path}: {len(node.chunks.addresses)} chunks do not cover {node.size} bytes")
         layout.sources.update(address[0] for address in node.chunks.addresses if address is not None)
         layout.chunked = True
         return 4 * expected
     if node.source != OWN_DATA:
         layout.sources.add(node.source)
     elif node.size != len(node.data):
-        raise ValueError(f"{path!r}: {len(node.data)} bytes are not a file of {node.size}")
+        raise ValueError(f"{path}: {len(node.data)} bytes are not a file of {node.size}")
     elif node.size:
         layout.own.append(node)
     return 0
 
 
-def _check_device(node: Node, path: bytes) -> None:
+def _check_device(node: Node, path: _Where) -> None:
     major, minor = node.device
     if not (0 <= major <= MAX_MAJOR and 0 <= minor <= MAX_MINOR):
-        raise Unsupported(f"{path!r}: device {major}:{minor} is out of Linux's range")
+        raise Unsupported(f"{path}: device {major}:{minor} is out of Linux's range")
 
 
 def _place_blocks(layout: Layout) -> None:

@@ -30,7 +30,7 @@ def representable(name: bytes) -> bool:
     return _split(name) is not None
 
 
-def encode(xattrs: Mapping[bytes, bytes], path: bytes) -> bytes:
+def encode(xattrs: Mapping[bytes, bytes], path: str) -> bytes:
     """The body that follows an inode: header and entries in order of name, a multiple of four bytes; empty for none.
 
     Raises:
@@ -44,16 +44,16 @@ def encode(xattrs: Mapping[bytes, bytes], path: bytes) -> bytes:
         value = xattrs[name]
         parts = _split(name)
         if parts is None:
-            raise Unsupported(f"{path!r}: extended attribute {name[:80]!r} is in no namespace of Linux")
+            raise Unsupported(f"{path}: extended attribute {name[:80]!r} is in no namespace of Linux")
         index, rest = parts
         if len(name) > MAX_NAME or len(value) > MAX_VALUE:
             raise LimitExceeded(
-                f"{path!r}: extended attribute {name[:80]!r} is too long ({len(name)} + {len(value)} bytes)"
+                f"{path}: extended attribute {name[:80]!r} is too long ({len(name)} + {len(value)} bytes)"
             )
         body += _ENTRY.pack(len(rest), index, len(value)) + rest + value
         body += bytes(-len(body) % 4)
         if len(body) > MAX_BODY:
-            raise LimitExceeded(f"{path!r}: extended attributes take more than {MAX_BODY} bytes")
+            raise LimitExceeded(f"{path}: extended attributes take more than {MAX_BODY} bytes")
     return bytes(body)
 
 
