@@ -13,7 +13,7 @@ import errno
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from functools import partial
 from queue import SimpleQueue
@@ -83,16 +83,53 @@ class Worker:
             job()
 
 
-async def pump_out(source: Readable, fd: int) -> None:
-    """Copy a stream of the guest to a descriptor until its end.
+class Outflow:
+    """Copies one output stream of the guest to a descriptor, to the stream's end, in a task of its own.
 
-    Raises:
-        OutputClosed: nobody reads the descriptor any more.
-        StorageError: it is a file, and the disk refused.
+    Attributes:
+        task: ends with the stream; raises OutputClosed when nobody reads the descriptor any more, StorageError when it is a
+            file and the disk refused, and what reading from the guest raises.
     """
-    with contextlib.closing(Worker(f"output-{fd}")) as worker:
-        while data := await source.read(CHUNK):
-            await worker.run(partial(write_all, fd, data))
+
+    def __init__(self, source: Readable, fd: int) -> None:
+        self._source = source
+        self._fd = fd
+        self._moved = 0
+        self._reading = False
+        self.task = asyncio.create_task(self._copy(), name=f"output-{fd}")
+
+    @property
+    def silence(self) -> int | None:
+        """Bytes copied so far while it waits for the guest; None while it is busy writing."""
+        return self._moved if self._reading else None
+
+    async def _copy(self) -> None:
+        with contextlib.closing(Worker(f"output-{self._fd}")) as worker:
+            while data := await self._next():
+                await worker.run(partial(write_all, self._fd, data))
+                self._moved += len(data)
+
+    async def _next(self) -> bytes:
+        self._reading = True
+        try:
+            return await self._source.read(CHUNK)
+        finally:
+            self._reading = False
+
+
+async def drain(outflows: Sequence[Outflow], patience: float) -> None:
+    """After the process ended: wait for the end of its output, however slow our reader is.
+
+    A child that it left behind may hold a stream open for ever: after ``patience`` seconds without a byte that is given up.
+    """
+    while waiting := [outflow for outflow in outflows if not outflow.task.done()]:
+        before = [outflow.silence for outflow in waiting]
+        done, _ = await asyncio.wait([outflow.task for outflow in waiting], timeout=patience)
+        after = [outflow.silence for outflow in waiting]
+        if not done and before == after and None not in after:
+            return
+    for outflow in outflows:
+        outflow.task.result()
 
 
 async def pump_in(fd: int, sink: Writable) -> None:

@@ -75,8 +75,3 @@ class RawTerminal:
             termios.tcsetattr(self._fd, termios.TCSADRAIN, saved)
         except termios.error:  # the terminal was closed: nothing is left to restore
             return
-
-    @property
-    def active(self) -> bool:
-        """Whether the terminal is raw now, so that lines written to it need a carriage return."""
-        return self._saved is not None

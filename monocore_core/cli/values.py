@@ -9,6 +9,7 @@ from pathlib import Path
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.model.guest import Rlimit, TmpfsMount
 from monocore_core.model.oci import Platform
+from monocore_core.model.sandbox import PullPolicy
 
 MAX_BYTES = 2**63 - 1
 #: Largest environment file, bytes.
@@ -113,6 +114,15 @@ def _count(text: str) -> int | None:
 def parse_platform(text: str) -> Platform:
     """``linux/arm64``, or an architecture alone."""
     return Platform.parse(text if "/" in text else f"linux/{text}")
+
+
+def parse_pull(text: str) -> PullPolicy:
+    """``always``, ``missing`` or ``never``."""
+    try:
+        return PullPolicy(text)
+    except ValueError:
+        words = ", ".join(PullPolicy)
+        raise InvalidInput(f"{text[:40]!r} is not a pull policy", hint=f"one of {words}") from None
 
 
 def parse_setting(text: str) -> tuple[str, str]:

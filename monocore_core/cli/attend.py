@@ -1,0 +1,175 @@
+"""Running one order: open the engine, start the sandbox, and attend its process until it ends.
+
+What can end it: the process itself; a deadline; a reader of our output that went away; a person's third Ctrl-C; the machine.
+Whichever it is, the terminal is put back and the sandbox removed before the status is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
+
+from monocore_core.cli.failures import FAILED, warn
+from monocore_core.cli.opening import open_engine
+from monocore_core.cli.progress import PullProgress
+from monocore_core.cli.pump import Outflow, OutputClosed, drain, pump_in
+from monocore_core.cli.run import Order
+from monocore_core.cli.signals import Signals, run_interruptibly
+from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_terminal, terminal_size
+from monocore_core.config.values import Settings
+from monocore_core.errors import MonocoreError
+from monocore_core.guest.client import GuestProcess
+from monocore_core.model.guest import ProcessExit
+from monocore_core.model.sandbox import MIB, PullPolicy
+from monocore_core.sandbox import Sandbox
+
+TIMED_OUT = 124
+#: Seconds that a command gets to end by itself after SIGTERM, when its time is up.
+GRACE = 2.0
+#: Seconds without a byte, after the process ended, until what its children still hold open is given up.
+SILENCE = 0.5
+
+
+def run_order(order: Order, settings: Settings) -> int:
+    """Do what was ordered and give the exit status."""
+
+    async def work(signals: Signals) -> int:
+        intro = ""
+        if order.sandbox.pull is PullPolicy.MISSING:
+            intro = f"Unable to find image '{order.sandbox.image}' locally"
+        with PullProgress(quiet=order.quiet, intro=intro, stages=order.timing) as progress:
+            async with open_engine(settings, progress) as engine, engine.sandbox(order.sandbox) as sandbox:
+                return await _Attendance(order, sandbox, signals).attend()
+
+    return run_interruptibly(work)
+
+
+class _Attendance:
+    """One process in a sandbox, our descriptors, and our signals."""
+
+    def __init__(self, order: Order, sandbox: Sandbox, signals: Signals) -> None:
+        self._order = order
+        self._sandbox = sandbox
+        self._signals = signals
+        self._forced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._exit = ProcessExit(FAILED)
+        self._remarks: list[str] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def attend(self) -> int:
+        """From the start of the process to its status."""
+        process = await self._sandbox.exec(self._order.command)
+        with ExitStack() as stack:
+            stack.callback(self._signals.finish)
+            if self._order.command.terminal is not None:
+                self._take_terminal(process, stack)
+            self._signals.forward_to(lambda number: self._send(process, number), self._force)
+            status = await self._until_end(process)
+        for remark in self._remarks:
+            warn(remark)
+        return status
+
+    def _take_terminal(self, process: GuestProcess, stack: ExitStack) -> None:
+        """Follow the terminal's size, and hand its keys over when they are ours to give."""
+        raw: RawTerminal | None = None
+        if self._order.interactive and is_terminal(STDIN):
+            raw = stack.enter_context(RawTerminal(STDIN))
+
+        def resized() -> None:
+            self._later(process.resize(terminal_size()))
+
+        def continued() -> None:
+            if raw is not None:
+                raw.apply()
+            resized()
+
+        self._signals.on(signal.SIGWINCH, resized)
+        self._signals.on(signal.SIGCONT, continued)
+        resized()  # it may have changed while the machine started
+
+    async def _until_end(self, process: GuestProcess) -> int:
+        """Copy until one of the ends comes, and finish that one properly."""
+        outflows = [Outflow(process.stdout, STDOUT)]
+        if self._order.command.terminal is None:
+            outflows.append(Outflow(process.stderr, STDERR))
+        ended = asyncio.create_task(self._wait(process))
+        tasks = [ended, *(outflow.task for outflow in outflows)]
+        if self._order.interactive:
+            tasks.append(asyncio.create_task(pump_in(STDIN, process.stdin)))
+        try:
+            if not await self._first_end({self._forced, *tasks}, ended):
+                return await self._time_is_up(process, ended, outflows)
+            if self._forced.done():
+                self._remarks.append("the command did not react to three signals: its sandbox was ended")
+                return 128 + signal.SIGKILL
+            await drain(outflows, SILENCE)
+            return self._status()
+        except OutputClosed:
+            return 128 + signal.SIGPIPE
+        finally:
+            for task in (*tasks, *self._sending):
+                task.cancel()
+
+    async def _first_end(self, events: set[asyncio.Future[None]], ended: asyncio.Future[None]) -> bool:
+        """Wait until the process has ended, or was ended by force; False when its time is up before.
+
+        Raises:
+            OutputClosed, MonocoreError: of whatever else failed.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if self._order.timeout is None else loop.time() + self._order.timeout
+        while not ended.done() and not self._forced.done():
+            left = None if deadline is None else max(0.0, deadline - loop.time())
+            done, events = await asyncio.wait(events, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return False
+            for event in done:
+                event.result()
+        return True
+
+    async def _time_is_up(
+        self, process: GuestProcess, ended: asyncio.Task[None], outflows: Sequence[Outflow]
+    ) -> int:
+        self._remarks.append(f"the command was ended after {self._order.timeout:g} s (--timeout)")
+        self._send(process, signal.SIGTERM)
+        done, _ = await asyncio.wait(
+            {ended, self._forced}, timeout=GRACE, return_when=asyncio.FIRST_COMPLETED
+        )
+        if ended in done:
+            await drain(outflows, SILENCE)
+        return TIMED_OUT
+
+    async def _wait(self, process: GuestProcess) -> None:
+        self._exit = await process.wait()
+
+    def _status(self) -> int:
+        if self._exit.oom:
+            memory = self._order.sandbox.memory // MIB
+            self._remarks.append(
+                f"the command was killed for want of memory (the sandbox has {memory}m; see --memory)"
+            )
+        return self._exit.code
+
+    def _send(self, process: GuestProcess, number: int) -> None:
+        """Pass a signal on. In a terminal SIGTERM hangs up as well, since interactive shells ignore it alone."""
+        self._later(process.signal(number))
+        if number == signal.SIGTERM and self._order.command.terminal is not None:
+            self._later(process.signal(signal.SIGHUP))
+
+    def _force(self) -> None:
+        if not self._forced.done():
+            self._forced.set_result(None)
+
+    def _later(self, sending: Coroutine[object, object, None]) -> None:
+        async def send() -> None:
+            with contextlib.suppress(
+                MonocoreError
+            ):  # it has ended meanwhile, or the machine has: the wait says so
+                await sending
+
+        task = asyncio.create_task(send())
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)

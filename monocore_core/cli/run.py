@@ -1,0 +1,243 @@
+"""``monocore run [OPTIONS] IMAGE [COMMAND…]``: the words, and what they ask for. :mod:`.attend` does it.
+
+Flags end at the image: what follows belongs to the command, as in ``docker run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from monocore_core.cli import terminal, values
+from monocore_core.cli.arguments import (
+    Parser,
+    UsageError,
+    Value,
+    add_backends,
+    add_globals,
+    backend_overrides,
+    split_at_operand,
+)
+from monocore_core.cli.main import Globals
+from monocore_core.errors import InvalidInput
+from monocore_core.model.oci import Platform
+from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
+
+PROG = "monocore run"
+USAGE = "monocore run [OPTIONS] IMAGE [COMMAND] [ARG...]"
+
+
+@frozen
+class Order:
+    """Everything that one ``run`` was asked.
+
+    Attributes:
+        sandbox: the VM.
+        command: the process.
+        interactive: our standard input goes to the process.
+        timeout: seconds the command may take, or None.
+        quiet: no progress of a pull.
+        timing: say how long each stage took.
+    """
+
+    sandbox: SandboxRequest
+    command: CommandRequest
+    interactive: bool = False
+    timeout: float | None = None
+    quiet: bool = False
+    timing: bool = False
+
+
+def main(words: list[str], options: Globals) -> int:
+    """Run the command and give its exit status."""
+    parser, actions = build_parser()
+    flags, operands = split_at_operand(words, actions)
+    parsed = parser.flags(flags, options)
+    if not operands:
+        raise UsageError("no image is given", f"{USAGE}.", PROG)
+    order = order_of(parsed, operands, os.environ)
+    if order.command.terminal is not None and order.interactive and not terminal.is_terminal(terminal.STDIN):
+        raise InvalidInput(
+            "the input device is not a TTY", hint="leave out -t when standard input is a pipe or a file"
+        )
+
+    from monocore_core.cli.attend import run_order
+    from monocore_core.cli.opening import settings_for
+
+    return run_order(order, settings_for(options, backend_overrides(parsed)))
+
+
+def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mapping[str, str]) -> Order:
+    """The order that parsed flags and operands mean.
+
+    Raises:
+        InvalidInput: a value is out of bounds; NotFound: an environment file is not there.
+    """
+    image, *args = operands
+    sandbox = SandboxRequest(
+        image=image,
+        platform=parsed.platform or Platform.host(),
+        pull=parsed.pull,
+        name=parsed.name or "",
+        hostname=parsed.hostname or "",
+        vcpus=parsed.cpus,
+        memory=parsed.memory,
+        disk=parsed.disk,
+        readonly=parsed.read_only,
+        tmpfs=parsed.tmpfs,
+    )
+    command = CommandRequest(
+        args=tuple(args),
+        entrypoint=_entrypoint(parsed.entrypoint),
+        env=_environment(parsed, environ),
+        cwd=parsed.workdir or "",
+        user=parsed.user or "",
+        terminal=terminal.terminal_size() if parsed.tty else None,
+        stdin=parsed.interactive,
+        rlimits=parsed.ulimit,
+    )
+    return Order(
+        sandbox=sandbox,
+        command=command,
+        interactive=parsed.interactive,
+        timeout=parsed.timeout,
+        quiet=parsed.quiet,
+        timing=parsed.timing,
+    )
+
+
+def build_parser() -> tuple[Parser, list[argparse.Action]]:
+    """The parser of the flags, and all its actions."""
+    parser = Parser(
+        PROG, "Run a command in a new microVM of an image, and remove it afterwards.", usage=USAGE
+    )
+    return parser, [
+        *_process_flags(parser),
+        *_machine_flags(parser),
+        *_image_flags(parser),
+        *add_backends(parser),
+        *add_globals(parser),
+    ]
+
+
+def _process_flags(parser: Parser) -> list[argparse.Action]:
+    group = parser.add_argument_group("the command")
+    add = group.add_argument
+    return [
+        add("-i", "--interactive", action="store_true", help="send standard input to the command"),
+        add("-t", "--tty", action="store_true", help="give the command a terminal"),
+        add(
+            "-e",
+            "--env",
+            action="append",
+            default=[],
+            metavar="NAME[=VALUE]",
+            help="set a variable, or pass it on",
+        ),
+        add("--env-file", action="append", default=[], metavar="FILE", help="set the variables of a file"),
+        add(
+            "-w",
+            "--workdir",
+            action=Value,
+            parse=values.parse_workdir,
+            metavar="DIR",
+            help="working directory",
+        ),
+        add("-u", "--user", metavar="USER[:GROUP]", help="by name in the image, or number"),
+        add("--entrypoint", metavar="COMMAND", help="replace the image's entrypoint ('' for none)"),
+        add(
+            "--ulimit",
+            action=Value,
+            parse=values.parse_ulimit,
+            repeat=True,
+            metavar="NAME=SOFT[:HARD]",
+            help="resource limit",
+        ),
+        add(
+            "--timeout",
+            action=Value,
+            parse=values.parse_duration,
+            metavar="DURATION",
+            help="end the command after so long (seconds, or 90s, 5m, 1h), and exit with 124",
+        ),
+        add("--timing", action="store_true", help="print how long each stage took on standard error"),
+    ]
+
+
+def _machine_flags(parser: Parser) -> list[argparse.Action]:
+    group = parser.add_argument_group("the machine")
+    add = group.add_argument
+    size = values.parse_size
+    defaults = SandboxRequest(image="")
+    return [
+        add("--name", metavar="NAME", help="of the sandbox"),
+        add("--hostname", metavar="NAME", help="of the guest (default: the sandbox's id)"),
+        add(
+            "--cpus",
+            action=Value,
+            parse=values.parse_vcpus,
+            default=defaults.vcpus,
+            metavar="N",
+            help=f"virtual CPUs (default: {defaults.vcpus})",
+        ),
+        add(
+            "-m",
+            "--memory",
+            action=Value,
+            parse=size,
+            default=defaults.memory,
+            metavar="SIZE",
+            help=f"RAM (default: {defaults.memory // 2**20}m)",
+        ),
+        add(
+            "--disk",
+            action=Value,
+            parse=size,
+            metavar="SIZE",
+            help="keep writes on a disk of this size, not in RAM",
+        ),
+        add("--read-only", action="store_true", help="no writes to the image's file system"),
+        add(
+            "--tmpfs",
+            action=Value,
+            parse=values.parse_tmpfs,
+            repeat=True,
+            metavar="PATH[:size=SIZE]",
+            help="mount a tmpfs",
+        ),
+        add("--rm", action="store_true", help="accepted for habit: a sandbox is always removed when it ends"),
+    ]
+
+
+def _image_flags(parser: Parser) -> list[argparse.Action]:
+    group = parser.add_argument_group("the image")
+    add = group.add_argument
+    return [
+        add(
+            "--pull",
+            action=Value,
+            parse=values.parse_pull,
+            default=PullPolicy.MISSING,
+            metavar="WHEN",
+            help="always, missing (default) or never",
+        ),
+        add("--platform", action=Value, parse=values.parse_platform, metavar="OS/ARCH", help="of the image"),
+        add("-q", "--quiet", action="store_true", help="no progress of a pull"),
+    ]
+
+
+def _entrypoint(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return (text,) if text else ()
+
+
+def _environment(parsed: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Files first, so that flags win over them."""
+    files = [line for name in parsed.env_file for line in values.read_env_file(Path(name), environ)]
+    flags = [values.expand_env(text, environ) for text in parsed.env]
+    return (*files, *(variable for variable in flags if variable is not None))
