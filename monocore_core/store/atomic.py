@@ -1,0 +1,83 @@
+"""Small steps on the disk that either happened or did not, and what the disk's refusals mean to a person."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monocore_core.errors import StorageError
+
+#: Called with a name between two steps on the disk. Tests end the process there; nothing else uses it.
+Checkpoint = Callable[[str], None]
+
+_HINTS = {
+    errno.ENOSPC: "free space on that file system, or remove images: monocore images prune",
+    errno.EDQUOT: "your quota is used up: remove files, or images with: monocore images prune",
+    errno.EROFS: "the file system is mounted read-only: choose another folder with --home or $MONOCORE_HOME",
+    errno.EACCES: "check the owner and permissions of the folder, or choose another with --home",
+    errno.EPERM: "check the owner and permissions of the folder, or choose another with --home",
+    errno.EIO: "the disk reports errors: see the kernel's log (dmesg)",
+}
+
+
+def no_checkpoint(name: str) -> None:
+    """Nothing happens between steps."""
+    del name
+
+
+def storage_error(what: str, error: OSError) -> StorageError:
+    """The error to raise for a failed system call; ``what`` says what was to be done, as in ``write layer …``."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return StorageError(f"cannot {what}: {reason}", hint=_HINTS.get(error.errno or 0))
+
+
+@contextmanager
+def storage_errors(what: str) -> Generator[None]:
+    """Turn every :class:`OSError` of the block into a :class:`StorageError` that says what was to be done."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(what, error) from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a folder with mode 0700, and its parents. An existing one is left alone."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    except FileNotFoundError:
+        make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of a folder (a rename into it) survive a power loss."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Give a finished, synced file its name, replacing what has it. After a crash the name has the old file or the new."""
+    temporary.replace(target)
+    sync_directory(target.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a file or a folder with everything below it; what is gone already is no error. Follows no symlink."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        if os.path.lexists(path):  # something below vanished while we walked: once more
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,261 @@
+"""One layer on its way into the store: compressed chunks in, a verified, synced file out, in one pass.
+
+Four stages with short queues between them, so that two processor cores are busy at once::
+
+    source (event loop) ──chunks──▶ inflate (thread) ──blocks──▶ hash both sides and write (thread)
+
+hashlib, isal and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
+milliseconds, and leaves a temporary file that the caller deletes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import define, field, frozen
+
+from monocore_core.errors import Corrupt, LimitExceeded
+from monocore_core.model.digest import Digest, Hasher
+from monocore_core.model.oci import Descriptor
+from monocore_core.store.atomic import storage_errors
+from monocore_core.store.inflate import BLOCK, SniffingInflater
+from monocore_core.store.limits import Limits
+
+T = TypeVar("T")
+
+#: Compressed bytes that are collected before a thread is bothered with them.
+BATCH = 512 * 1024
+#: Batches and steps in a queue between two stages.
+_DEPTH = 3
+_ZEROS = bytes(BLOCK)
+
+
+@frozen
+class LayerSpec:
+    """What is known of a layer before it comes.
+
+    Attributes:
+        descriptor: of the compressed blob.
+        diff_id: that the image's configuration claims for it.
+        budget: takes the number of further uncompressed bytes, and raises when the image has too many.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    budget: Callable[[int], None]
+
+
+@frozen
+class _Step:
+    """Compressed bytes to hash, and blocks to hash and write."""
+
+    received: bytes
+    blocks: tuple[bytes, ...]
+
+
+@define(eq=False)
+class _Sink:
+    """The temporary file and both hashes."""
+
+    fd: int
+    compressed: Hasher
+    uncompressed: Hasher
+    size: int = 0
+    _hole: bool = field(default=False, init=False)
+
+    def take(self, step: _Step) -> None:
+        """Hash and write. Blocks of zeros become holes, so that a bomb of zeros takes no space."""
+        if step.received:
+            self.compressed.update(step.received)
+        for block in step.blocks:
+            self.uncompressed.update(block)
+            self._hole = len(block) == BLOCK and block == _ZEROS
+            if not self._hole:
+                _write(self.fd, block, self.size)
+            self.size += len(block)
+
+    def finish(self) -> None:
+        """Give the file its full length and make it survive a power loss."""
+        if self._hole:
+            os.ftruncate(self.fd, self.size)
+        os.fsync(self.fd)
+
+
+def _write(fd: int, block: bytes, position: int) -> None:
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(fd, view, position)
+        view, position = view[written:], position + written
+
+
+async def ingest(
+    chunks: AsyncIterator[bytes],
+    spec: LayerSpec,
+    temporary: Path,
+    *,
+    limits: Limits,
+    executor: Executor,
+    progress: Callable[[int], None],
+) -> int:
+    """Write the layer of ``chunks`` to the fresh file ``temporary``, verified and synced; gives its size in bytes.
+
+    After any error or cancellation ``temporary`` may exist, incomplete; the caller deletes it.
+
+    Args:
+        chunks: the blob as the source has it.
+        spec: what it must be.
+        temporary: where to write.
+        limits: of one layer.
+        executor: with two free threads.
+        progress: receives the number of compressed bytes so far.
+
+    Raises:
+        Corrupt: a digest or a length is wrong, or the compressed data is damaged.
+        LimitExceeded: it becomes too large.
+        StorageError: the disk refuses.
+    """
+    what = f"write layer {spec.diff_id}"
+    with storage_errors(what):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        sink = _Sink(fd, spec.descriptor.digest.hasher(), spec.diff_id.hasher())
+        pipeline = _Pipeline(spec, limits, executor, sink, what)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pipeline.receive(chunks, progress))
+                group.create_task(pipeline.inflate())
+                group.create_task(pipeline.store())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        with _naming(spec):
+            _verify(spec, sink)
+        with storage_errors(what):
+            await _run(executor, sink.finish)
+        return sink.size
+    finally:
+        os.close(fd)
+
+
+@define(eq=False)
+class _Pipeline:
+    """The stages. None in a queue is the end."""
+
+    spec: LayerSpec
+    limits: Limits
+    executor: Executor
+    sink: _Sink
+    what: str
+    _batches: asyncio.Queue[bytes | None] = field(
+        factory=lambda: asyncio.Queue[bytes | None](_DEPTH), init=False
+    )
+    _steps: asyncio.Queue[_Step | None] = field(
+        factory=lambda: asyncio.Queue[_Step | None](_DEPTH), init=False
+    )
+
+    async def receive(self, chunks: AsyncIterator[bytes], progress: Callable[[int], None]) -> None:
+        """Collect chunks to batches, and count them."""
+        expected, received = self.spec.descriptor.size, 0
+        pending: list[bytes] = []
+        waiting = 0
+        async for chunk in chunks:
+            received += len(chunk)
+            waiting += len(chunk)
+            if received > expected:
+                with _naming(self.spec):
+                    raise Corrupt(f"it has more than the {expected} bytes that its manifest says")
+            pending.append(chunk)
+            if waiting >= BATCH:
+                await self._batches.put(b"".join(pending))
+                progress(received)
+                pending, waiting = [], 0
+        if received != expected:
+            with _naming(self.spec):
+                raise Corrupt(f"it has {received} bytes, but its manifest says {expected}")
+        if pending:
+            await self._batches.put(b"".join(pending))
+        progress(received)
+        await self._batches.put(None)
+
+    async def inflate(self) -> None:
+        """Batches to steps."""
+        inflater, received, size = SniffingInflater(), 0, 0
+        while (batch := await self._batches.get()) is not None:
+            received += len(batch)
+            blocks, first = inflater.feed(batch), batch
+            while True:
+                with _naming(self.spec):
+                    taken = await _run(self.executor, partial(_take, blocks))
+                    more = sum(map(len, taken))
+                    size += more
+                    self.limits.check_layer(size, received)
+                self.spec.budget(more)
+                await self._steps.put(_Step(first, taken))
+                if more < BLOCK:
+                    break
+                first = b""
+        with _naming(self.spec):
+            inflater.finish()
+        await self._steps.put(None)
+
+    async def store(self) -> None:
+        """Steps to the file."""
+        while (step := await self._steps.get()) is not None:
+            with storage_errors(self.what):
+                await _run(self.executor, partial(self.sink.take, step))
+
+
+def _take(blocks: Iterator[bytes]) -> tuple[bytes, ...]:
+    """Blocks of at least ``BLOCK`` bytes together; fewer only when there are no more."""
+    taken: list[bytes] = []
+    size = 0
+    for block in blocks:
+        taken.append(block)
+        size += len(block)
+        if size >= BLOCK:
+            break
+    return tuple(taken)
+
+
+async def _run(executor: Executor, call: Callable[[], T]) -> T:
+    """Run in a thread. When cancelled, wait for the call first: it uses what the caller is about to close."""
+    future = asyncio.get_running_loop().run_in_executor(executor, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()
+        raise
+
+
+@contextmanager
+def _naming(spec: LayerSpec) -> Generator[None]:
+    """Say which layer it is of which the block complains."""
+    try:
+        yield
+    except Corrupt as error:
+        hint = "try again; if it stays, the image is damaged where it comes from"
+        raise Corrupt(f"layer {spec.descriptor.digest}: {error.brief}", hint=error.hint or hint) from error
+    except LimitExceeded as error:
+        raise LimitExceeded(f"layer {spec.descriptor.digest}: {error.brief}", hint=error.hint) from error
+
+
+def _verify(spec: LayerSpec, sink: _Sink) -> None:
+    found = sink.compressed.hexdigest()
+    if found != spec.descriptor.digest.hex:
+        raise Corrupt(f"its bytes have the digest {spec.descriptor.digest.algorithm}:{found}")
+    found = sink.uncompressed.hexdigest()
+    if found != spec.diff_id.hex:
+        raise Corrupt(
+            f"its uncompressed bytes have the digest {spec.diff_id.algorithm}:{found}, but the image's configuration "
+            f"says {spec.diff_id}"
+        )
