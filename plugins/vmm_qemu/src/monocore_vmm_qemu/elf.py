@@ -39,17 +39,17 @@ class ElfType(IntEnum):
 
 
 class Elf:
-    """A view of an ELF64 file in memory.
+    """An ELF64 file in memory.
 
     Args:
-        data: the whole file; may be a memory map.
+        data: the whole file.
         name: for errors.
 
     Raises:
         Corrupt: not a little-endian ELF64 file.
     """
 
-    def __init__(self, data: memoryview, name: str) -> None:
+    def __init__(self, data: bytes, name: str) -> None:
         self._data = data
         self._name = name
         if len(data) < 64 or data[:6] != MAGIC:
@@ -59,7 +59,7 @@ class Elf:
         self._program_offset, self._section_offset = fields[4], fields[5]
         self._programs, self._sections = fields[9], fields[11]
 
-    def symbol(self, name: str) -> memoryview | None:
+    def symbol(self, name: str) -> bytes | None:
         """The bytes that a dynamic symbol covers in the file, or None when there is no such symbol."""
         for kind, link, offset, size in self._section_table():
             if kind != _DYNSYM:
@@ -79,13 +79,13 @@ class Elf:
             fields = self._unpack(_SECTION, self._section_offset + index * _SECTION.size)
             yield fields[1], fields[6], fields[4], fields[5]
 
-    def _section(self, index: int) -> memoryview:
+    def _section(self, index: int) -> bytes:
         if index >= self._sections:
             raise Corrupt(f"{self._name}: no section {index}")
         fields = self._unpack(_SECTION, self._section_offset + index * _SECTION.size)
         return self._slice(fields[4], fields[5])
 
-    def _at(self, address: int, length: int) -> memoryview:
+    def _at(self, address: int, length: int) -> bytes:
         for index in range(min(self._programs, _MAX_SEGMENTS)):
             kind, _, offset, start, _, size, _, _ = self._unpack(
                 _PROGRAM, self._program_offset + index * _PROGRAM.size
@@ -97,7 +97,7 @@ class Elf:
     def _unpack(self, layout: struct.Struct, offset: int) -> tuple[int, ...]:
         return layout.unpack(self._slice(offset, layout.size))
 
-    def _slice(self, offset: int, length: int) -> memoryview:
+    def _slice(self, offset: int, length: int) -> bytes:
         if offset + length > len(self._data):
             raise Corrupt(f"{self._name}: truncated")
         return self._data[offset : offset + length]

@@ -84,7 +84,7 @@ def prepare(source: Path, architecture: str, cache: Path) -> Kernel:
     return Kernel(path=made, digest=made.stem.removeprefix("kernel-"), source=source)
 
 
-def extract(data: memoryview, architecture: str, name: str) -> bytes | memoryview:
+def extract(data: bytes, architecture: str, name: str) -> bytes:
     """What QEMU boots, from the bytes of a library or of a kernel. Pure.
 
     Raises:
@@ -132,7 +132,7 @@ def _make(source: Path, architecture: str, cache: Path) -> Path:
         size = os.fstat(file.fileno()).st_size
         if not 0 < size <= _MAX_SIZE:
             raise Corrupt(f"{source}: {size} bytes are no kernel")
-        content = bytes(extract(memoryview(file.read(size)), architecture, str(source)))
+        content = extract(file.read(size), architecture, str(source))
     return _store(content, cache)
 
 

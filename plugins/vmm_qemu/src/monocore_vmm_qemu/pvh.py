@@ -25,7 +25,7 @@ _PT_LOAD, _PT_NOTE = 1, 4
 _RWX, _R = 7, 4
 
 
-def pvh_elf(image: memoryview, name: str) -> bytes:
+def pvh_elf(image: bytes, name: str) -> bytes:
     """An ELF64 executable with one ``PT_LOAD`` that holds ``image``, and one ``PT_NOTE``.
 
     Args:
@@ -35,7 +35,7 @@ def pvh_elf(image: memoryview, name: str) -> bytes:
     Raises:
         Corrupt: no PVH entry point in the image, or one outside it.
     """
-    text = bytes(image)
+    text = image
     note = _note(text, _PHYS32_ENTRY, (4, 8))
     if note is None:
         raise Corrupt(f"{name}: the kernel has no PVH entry point", hint="it must be built with CONFIG_PVH")
@@ -60,6 +60,6 @@ def _note(text: bytes, kind: int, sizes: tuple[int, ...]) -> bytes | None:
     for size in sizes:
         head = _NOTE.pack(len(_OWNER), size, kind) + _OWNER
         start = text.find(head)
-        if 0 <= start and start + len(head) + size <= len(text):
+        if start >= 0 and start + len(head) + size <= len(text):
             return text[start + len(head) : start + len(head) + size]
     return None
