@@ -45,9 +45,9 @@ def _steps(reference: str) -> None:
     print(
         "\nThe first sandbox: the root file system is assembled, a virtual machine boots, a command runs in it."
     )
-    first = _show("run", reference, "uname", "-a")
+    first = _show("run", "--timing", reference, "uname", "-a")
     print("\nAgain: the root is there already.")
-    second = _show("run", reference, "uname", "-a")
+    second = _show("run", "--timing", reference, "uname", "-a")
     print("\nNothing of the host is inside, and the exit code comes out.")
     _show("run", reference, "sh", "-c", f"{WORDS}; exit 7", expect=7)
     print(f"\nFirst run {first:.2f} s, second {second:.2f} s.")
