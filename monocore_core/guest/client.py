@@ -1,0 +1,306 @@
+"""The host's side of the guest agent: set a guest up, run processes in it, move files, ask for figures.
+
+Lifecycle: :meth:`Guest.open` on a channel of the VMM, one :meth:`Guest.setup`, any number of operations at once, and
+:meth:`Guest.shutdown`. The agent survives the loss of a connection (unless it was set up as tied to it): a new
+``Guest.open`` finds its processes in :attr:`Guest.adopted`.
+
+Worked example::
+
+    guest = await Guest.open(await machine.connect(), timeout=30)
+    await guest.setup(setup)
+    process = await guest.spawn(ProcessSpec(argv=("cat",), stdin=True))
+    await process.write_stdin(b"hello")
+    await process.close_stdin()
+    assert await process.stdout.read() == b"hello"
+    assert (await process.wait()).code == 0
+    await guest.shutdown(grace=5)
+    await guest.aclose()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from monocore_core.errors import DeadlineExceeded, GuestError
+from monocore_core.guest.messages import decode_stats, encode_setup, encode_size, encode_spawn
+from monocore_core.guest.session import Operation, Session
+from monocore_core.guest.streams import ByteStream, Credit
+from monocore_core.guest.wire import CHUNK, Channel, Frame, Kind, put
+from monocore_core.interfaces.vmm import GuestChannel
+from monocore_core.model.guest import GuestSetup, GuestStats, ProcessExit, ProcessSpec, TerminalSize
+
+#: Seconds within which the agent must answer a request.
+REPLY_TIMEOUT: Final = 60.0
+#: Seconds beyond the grace that a shutdown may take.
+_SHUTDOWN_EXTRA: Final = 15.0
+
+
+class ProcessInput:
+    """Standard input of a process in the guest."""
+
+    def __init__(self, session: Session, operation: Operation) -> None:
+        self._session = session
+        self._operation = operation
+        self._closed = False
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the guest does not take more. What a process that closed its input cannot take is discarded.
+
+        Raises:
+            GuestError: the agent is gone.
+        """
+        if self._closed:
+            raise GuestError("standard input was closed already")
+        await _send_all(self._session, self._operation, data)
+
+    async def close(self) -> None:
+        """Send the end. A repeat does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._session.send(Kind.END, self._operation.id)
+
+
+class GuestProcess:
+    """A process in the guest.
+
+    Attributes:
+        id: number of the operation.
+        stdout: its output; of a terminal, everything.
+        stderr: empty for a terminal.
+        stdin: its input.
+    """
+
+    def __init__(self, session: Session, operation: Operation) -> None:
+        self._session = session
+        self._operation = operation
+        self.id = operation.id
+        self.stdout: ByteStream = operation.outputs[Channel.OUT]
+        self.stderr: ByteStream = operation.outputs[Channel.ERR]
+        self.stdin = ProcessInput(session, operation)
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Send to its standard input; waits for credit.
+
+        Raises:
+            GuestError: the agent is gone.
+        """
+        await self.stdin.write(data)
+
+    async def close_stdin(self) -> None:
+        """End its standard input. A repeat does nothing."""
+        await self.stdin.close()
+
+    async def signal(self, number: int, *, group: bool = False) -> None:
+        """Send a signal to the process, or to its process group. One that has ended is not an error.
+
+        Raises:
+            GuestError: the agent is gone.
+        """
+        _alive(self._session)
+        self._session.send(Kind.SIGNAL, self.id, bytes([number & 0x7F, int(group)]))
+
+    async def resize(self, size: TerminalSize) -> None:
+        """Change the size of its terminal; without one, nothing happens."""
+        _alive(self._session)
+        self._session.send(Kind.RESIZE, self.id, encode_size(size))
+
+    async def wait(self) -> ProcessExit:
+        """Wait until it has ended. May be called by many and again. Output may still arrive afterwards.
+
+        Raises:
+            GuestError: the agent is gone.
+        """
+        return await asyncio.shield(self._operation.exit)
+
+    async def release(self) -> None:
+        """Let go of it: its output is not wanted any more, and its exit is forgotten. Does not end it."""
+        self._session.forget(self._operation)
+
+
+class Guest:
+    """A connection to the agent in one guest."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._releases: set[asyncio.Task[None]] = set()
+        self.adopted: dict[int, GuestProcess] = {}
+
+    @classmethod
+    async def open(cls, channel: GuestChannel, *, timeout: float) -> Guest:  # noqa: ASYNC109 - the channel is closed too
+        """Shake hands with the agent.
+
+        Args:
+            channel: closed by :meth:`aclose`, and when this fails.
+            timeout: seconds.
+
+        Raises:
+            DeadlineExceeded: it did not answer in time.
+            GuestError: it is gone, or speaks another version.
+        """
+        session = await Session.open(channel, timeout)
+        guest = cls(session)
+        for frame in session.adopted:
+            guest.adopted[frame.id] = guest._process(session.operation_of(frame.id))
+        return guest
+
+    @property
+    def listening_ns(self) -> int:
+        """Nanoseconds from the guest's boot until its agent listened."""
+        return self._session.welcome.result().listening_ns
+
+    @property
+    def started_ns(self) -> int:
+        """Nanoseconds from the guest's boot until its agent's first instruction."""
+        return self._session.welcome.result().started_ns
+
+    @property
+    def ready(self) -> bool:
+        """Whether an earlier host set the guest up."""
+        return self._session.welcome.result().ready
+
+    async def setup(self, setup: GuestSetup) -> None:
+        """Make the guest into a sandbox. Once; it may be gathered with the first :meth:`spawn`, to save a round trip.
+
+        Raises:
+            GuestError: with what failed: a disk that is not there, a mount that the kernel refused.
+        """
+        await self._call(Kind.SETUP, encode_setup(setup))
+
+    async def spawn(self, spec: ProcessSpec) -> GuestProcess:
+        """Start a process; returns when its program runs.
+
+        Raises:
+            CommandNotFound: the program, or its interpreter, does not exist.
+            CommandNotExecutable: it exists and cannot be run.
+            GuestError: something else refused: the user is unknown, the guest has no memory.
+        """
+        body = encode_spawn(spec)
+        operation = self._session.operation()
+        for channel in (Channel.OUT, Channel.ERR):
+            operation.outputs[channel] = self._session.granter(operation.id, channel)
+        operation.credit = Credit()
+        await self._reply(operation, Kind.SPAWN, body)
+        return self._process(operation)
+
+    async def read_archive(self, path: str) -> AsyncGenerator[bytes]:
+        """A tar stream of a file or folder of the sandbox; names begin with the last part of ``path``.
+
+        Raises:
+            NotFound: there is no such path.
+            GuestError: it could not be read.
+        """
+        operation = self._session.operation()
+        stream = operation.outputs[Channel.OUT] = self._session.granter(operation.id, Channel.OUT)
+        try:
+            self._session.request(Kind.READ_ARCHIVE, operation.id, put(1, path))
+            while chunk := await stream.read():
+                yield chunk
+            await self._answer(operation)
+        finally:
+            self._session.forget(operation)
+
+    async def write_archive(self, path: str, chunks: AsyncIterator[bytes]) -> None:
+        """Unpack a tar stream into a folder of the sandbox, which is made when it does not exist.
+
+        Raises:
+            GuestError: the archive is malformed, or could not be written.
+        """
+        operation = self._session.operation()
+        operation.credit = Credit()
+        try:
+            self._session.request(Kind.WRITE_ARCHIVE, operation.id, put(1, path))
+            async for chunk in chunks:
+                if not await _send_all(self._session, operation, chunk):
+                    break
+            self._session.send(Kind.END, operation.id)
+            await self._answer(operation)
+        finally:
+            self._session.forget(operation)
+
+    async def stats(self) -> GuestStats:
+        """Present resource use."""
+        return decode_stats((await self._call(Kind.STATS, b"")).payload)
+
+    async def set_time(self, time_ns: int) -> None:
+        """Set the guest's wall clock, nanoseconds since the epoch."""
+        await self._call(Kind.SET_TIME, put(1, time_ns))
+
+    async def shutdown(self, grace: float) -> None:
+        """End every process (SIGTERM, after ``grace`` seconds SIGKILL), write everything to the disks, and end the machine.
+
+        Returns when the agent said goodbye, or its channel was closed. A repeat only waits.
+
+        Raises:
+            DeadlineExceeded: it did neither.
+        """
+        if self._session.failure is None:
+            self._session.send(Kind.SHUTDOWN, 0, put(1, max(0, int(grace * 1000))))
+        try:
+            async with asyncio.timeout(grace + _SHUTDOWN_EXTRA):
+                await self._session.goodbye.wait()
+        except TimeoutError as error:
+            raise DeadlineExceeded("the guest did not shut down in time") from error
+
+    async def aclose(self) -> None:
+        """Close the connection. A repeat does nothing."""
+        for task in self._releases:
+            task.cancel()
+        await self._session.aclose()
+
+    async def _call(self, kind: Kind, body: bytes) -> Frame:
+        operation = self._session.operation()
+        try:
+            return await self._reply(operation, kind, body)
+        finally:
+            self._session.drop(operation)
+
+    async def _reply(self, operation: Operation, kind: Kind, body: bytes) -> Frame:
+        try:
+            self._session.request(kind, operation.id, body)
+            return await self._answer(operation)
+        except BaseException:
+            self._session.forget(operation)
+            raise
+
+    async def _answer(self, operation: Operation) -> Frame:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                return await asyncio.shield(operation.reply)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the guest agent did not answer within {REPLY_TIMEOUT:g} s") from error
+
+    def _process(self, operation: Operation) -> GuestProcess:
+        process = GuestProcess(self._session, operation)
+        task = asyncio.create_task(self._release_at_end(operation), name=f"guest-process-{operation.id}")
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+        return process
+
+    async def _release_at_end(self, operation: Operation) -> None:
+        """The agent keeps a process until we have everything of it."""
+        with contextlib.suppress(GuestError):
+            await asyncio.shield(operation.exit)
+            for stream in operation.outputs.values():
+                await stream.arrived()
+            self._session.forget(operation)
+
+
+async def _send_all(session: Session, operation: Operation, data: bytes) -> bool:
+    """Send as credit allows; False when the guest takes no more."""
+    credit = operation.credit
+    view = memoryview(data)
+    while view and credit is not None:
+        taken = await credit.take(min(len(view), CHUNK))
+        if not taken:
+            return False
+        await session.send_data(operation.id, bytes(view[:taken]))
+        view = view[taken:]
+    return True
+
+
+def _alive(session: Session) -> None:
+    if session.failure is not None:
+        raise session.failure

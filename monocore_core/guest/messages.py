@@ -1,0 +1,150 @@
+"""Values of :mod:`monocore_core.model.guest` to and from the bodies of the guest protocol. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, InvalidInput, NotFound
+from monocore_core.guest.wire import Fault, fields, number, put
+from monocore_core.model.guest import (
+    GuestSetup,
+    GuestStats,
+    ProcessExit,
+    ProcessSpec,
+    RootDisk,
+    ShareMount,
+    TerminalSize,
+    TmpfsMount,
+    UpperDisk,
+    UpperMemory,
+)
+from monocore_core.model.network import GuestNetwork
+
+#: Numbers of Linux' resource limits, alike on x86-64 and arm64 (``include/uapi/asm-generic/resource.h``).
+RLIMITS: Final = {
+    "cpu": 0,
+    "fsize": 1,
+    "data": 2,
+    "stack": 3,
+    "core": 4,
+    "rss": 5,
+    "nproc": 6,
+    "nofile": 7,
+    "memlock": 8,
+    "as": 9,
+    "locks": 10,
+    "sigpending": 11,
+    "msgqueue": 12,
+    "nice": 13,
+    "rtprio": 14,
+    "rttime": 15,
+}
+#: Most characters of a sentence of the guest that we repeat.
+MAX_TEXT: Final = 500
+
+
+def encode_setup(setup: GuestSetup) -> bytes:
+    """Body of SETUP."""
+    parts = [put(1, setup.entropy), put(2, setup.time_ns), put(3, setup.hostname), put(4, int(setup.tied))]
+    if isinstance(setup.root, RootDisk):
+        parts.append(put(5, put(1, setup.root.name) + put(2, setup.root.filesystem)))
+    else:
+        parts.append(put(6, put(1, setup.root.tag) + put(2, int(setup.root.writable))))
+    match setup.upper:
+        case UpperMemory(size):
+            parts.append(put(7, put(1, size)))
+        case UpperDisk(name):
+            parts.append(put(8, put(1, name)))
+        case None:
+            pass
+    parts.extend(_mount(mount) for mount in setup.mounts)
+    if setup.network is not None:
+        parts.append(put(11, _network(setup.network)))
+    return b"".join(parts)
+
+
+def _mount(mount: ShareMount | TmpfsMount) -> bytes:
+    if isinstance(mount, ShareMount):
+        return put(9, _text(1, mount.tag) + _text(2, mount.target) + put(3, int(mount.readonly)))
+    return put(10, _text(1, mount.target) + put(2, mount.size))
+
+
+def _network(network: GuestNetwork) -> bytes:
+    parts = [put(1, bytes.fromhex(network.mac.replace(":", ""))), put(2, network.mtu)]
+    parts += [put(3, bytes([a.network.prefixlen]) + a.ip.packed) for a in network.addresses]
+    parts += [_text(4, gateway) for gateway in (network.gateway4, network.gateway6) if gateway]
+    parts += [_text(5, server) for server in network.nameservers]
+    parts += [_text(6, domain) for domain in network.search]
+    parts += [put(7, _text(1, address) + _text(2, name)) for address, name in network.hosts]
+    return b"".join(parts)
+
+
+def encode_spawn(spec: ProcessSpec) -> bytes:
+    """Body of SPAWN.
+
+    Raises:
+        InvalidInput: no words, a NUL in a string, an unknown resource limit.
+    """
+    if not spec.argv:
+        raise InvalidInput("a process needs at least one word of command line")
+    parts = [_text(1, word) for word in spec.argv]
+    parts += [_text(2, entry) for entry in spec.env]
+    parts += [_text(3, spec.cwd), _text(4, spec.user)]
+    if spec.terminal is not None:
+        parts.append(put(5, encode_size(spec.terminal)))
+    parts.append(put(6, int(spec.stdin)))
+    for limit in spec.rlimits:
+        if limit.name not in RLIMITS:
+            known = ", ".join(sorted(RLIMITS))
+            raise InvalidInput(f"resource limit {limit.name!r} is unknown", hint=f"one of {known}")
+        parts.append(put(7, put(1, RLIMITS[limit.name]) + put(2, limit.soft) + put(3, limit.hard)))
+    return b"".join(parts)
+
+
+def encode_size(size: TerminalSize) -> bytes:
+    """Body of RESIZE: rows and columns, 16 bits each."""
+    return b"".join(min(max(value, 1), 0xFFFF).to_bytes(2, "little") for value in (size.rows, size.columns))
+
+
+def _text(tag: int, text: str) -> bytes:
+    if "\0" in text:
+        raise InvalidInput(f"{text[:80]!r} contains a NUL character, which no program can receive")
+    return put(tag, text)
+
+
+def decode_exit(body: bytes) -> ProcessExit:
+    """Body of EXITED.
+
+    Raises:
+        GuestError: it is malformed.
+    """
+    values = {tag: number(value) for tag, value in fields(body)}
+    code, signal = values.get(1, -1), values.get(2, 0)
+    if not 0 <= code <= 255 or not 0 <= signal <= 64:
+        raise GuestError(f"the guest agent broke the protocol: exit code {code}, signal {signal}")
+    return ProcessExit(code=code, signal=signal, oom=bool(values.get(3, 0)))
+
+
+def decode_stats(body: bytes) -> GuestStats:
+    """Body of the answer to STATS."""
+    values = {tag: max(0, number(value)) for tag, value in fields(body)}
+    return GuestStats(*(values.get(tag, 0) for tag in range(1, 8)))
+
+
+def decode_fault(body: bytes) -> GuestError | NotFound:
+    """Body of FAILED, as the exception to raise."""
+    code, text = 0, ""
+    for tag, value in fields(body):
+        if tag == 1:
+            code = number(value)
+        elif tag == 2:
+            text = "".join(c if c.isprintable() else "?" for c in value.decode("utf-8", "replace")[:MAX_TEXT])
+    match code:
+        case Fault.COMMAND_NOT_FOUND:
+            return CommandNotFound(text, hint="name a program of the image, or its path")
+        case Fault.COMMAND_NOT_EXECUTABLE:
+            return CommandNotExecutable(text)
+        case Fault.NOT_FOUND:
+            return NotFound(text)
+        case _:
+            return GuestError(text or "the guest agent refused without a reason")

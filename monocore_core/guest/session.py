@@ -1,0 +1,316 @@
+"""One connection to the agent: the handshake, a task that reads, a task that writes, and the operations under way."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Final
+
+from attrs import define, field
+
+from monocore_core.errors import DeadlineExceeded, GuestError, MonocoreError
+from monocore_core.guest.messages import decode_exit, decode_fault
+from monocore_core.guest.streams import ByteStream, Credit
+from monocore_core.guest.wire import (
+    VERSION,
+    Channel,
+    Decoder,
+    Frame,
+    Hello,
+    Kind,
+    Welcome,
+    encode_frame,
+    encode_request,
+)
+from monocore_core.interfaces.vmm import GuestChannel
+from monocore_core.model.guest import ProcessExit
+
+_READ: Final = 256 * 1024
+#: Bytes waiting to be written above which data (never control) waits.
+_OUTBOX: Final = 256 * 1024
+#: Most operations at once; more than the agent allows.
+_MAX_OPERATIONS: Final = 4096
+
+
+@define(eq=False)
+class Operation:
+    """Something under way in the guest, by its number."""
+
+    id: int
+    reply: asyncio.Future[Frame]
+    exit: asyncio.Future[ProcessExit]
+    outputs: dict[int, ByteStream] = field(factory=dict[int, ByteStream])
+    credit: Credit | None = None
+
+    def fail(self, error: MonocoreError) -> None:
+        """Tell everyone who waits."""
+        for future in (self.reply, self.exit):
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # whoever waits still gets it; nobody has to
+        for stream in self.outputs.values():
+            stream.fail(error)
+        if self.credit is not None:
+            self.credit.fail(error)
+
+
+class Session:
+    """Frames of one connection to and from operations. Made by :meth:`open`."""
+
+    def __init__(self, channel: GuestChannel) -> None:
+        self._channel = channel
+        self.token = secrets.randbelow(0xFFFFFFFF) + 1
+        nonce = secrets.token_bytes(16)
+        self._hello = Hello(self.token, nonce)
+        self._decoder = Decoder(self.token, nonce)
+        self._operations: dict[int, Operation] = {}
+        self._next_id = 1
+        self._first_id = 1
+        self._outbox: list[bytes] = []
+        self._queued = 0
+        self._wanted = asyncio.Event()
+        self._room = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failure: MonocoreError | None = None
+        self.goodbye = asyncio.Event()
+        self.welcome: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self.adopted: list[Frame] = []
+        self.all_adopted = asyncio.Event()
+        self._to_adopt = 0
+
+    @classmethod
+    async def open(cls, channel: GuestChannel, limit: float) -> Session:
+        """Shake hands.
+
+        Raises:
+            DeadlineExceeded: no answer within ``limit`` seconds.
+            GuestError: the agent is gone, or speaks another version or another protocol.
+        """
+        session = cls(channel)
+        try:
+            async with asyncio.timeout(limit):
+                await session._shake_hands()
+        except TimeoutError as error:
+            await session.aclose()
+            raise DeadlineExceeded(f"the guest agent did not answer within {limit:g} s") from error
+        except BaseException:
+            await session.aclose()
+            raise
+        return session
+
+    async def _shake_hands(self) -> None:
+        await self._channel.write(self._hello.encode())
+        self._tasks = [
+            asyncio.create_task(self._read(), name="guest-reader"),
+            asyncio.create_task(self._write(), name="guest-writer"),
+        ]
+        await self.welcome
+        await self.all_adopted.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    def operation(self, identity: int | None = None) -> Operation:
+        """Register a new operation, or one that an earlier host began.
+
+        Raises:
+            GuestError: the connection has failed, or too many are under way.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if len(self._operations) >= _MAX_OPERATIONS:
+            raise GuestError(f"more than {_MAX_OPERATIONS} operations are under way in the guest")
+        loop = asyncio.get_running_loop()
+        if identity is None:
+            identity = self._next_id
+            self._next_id += 1
+        operation = Operation(identity, loop.create_future(), loop.create_future())
+        self._operations[identity] = operation
+        return operation
+
+    def operation_of(self, identity: int) -> Operation:
+        """One that is registered."""
+        return self._operations[identity]
+
+    def forget(self, operation: Operation) -> None:
+        """Let the agent free what it keeps for it; frames still under way are ignored."""
+        if self._operations.pop(operation.id, None) is not None and self.failure is None:
+            self.send(Kind.CLOSE, operation.id)
+
+    def drop(self, operation: Operation) -> None:
+        """An operation that ended by its reply: the agent keeps nothing."""
+        self._operations.pop(operation.id, None)
+
+    def send(self, kind: Kind, identity: int, payload: bytes = b"", channel: int = 0) -> None:
+        """Queue a frame. Data goes through :meth:`send_data`."""
+        self._queue(encode_frame(self.token, kind, identity, payload, channel))
+
+    def request(self, kind: Kind, identity: int, body: bytes) -> None:
+        """Queue a request of any length.
+
+        Raises:
+            InvalidInput: it is longer than the agent accepts.
+        """
+        self._queue(encode_request(self.token, kind, identity, body))
+
+    async def send_data(self, identity: int, payload: bytes) -> None:
+        """Queue data, waiting while much is queued.
+
+        Raises:
+            GuestError: the connection has failed.
+        """
+        while self._queued > _OUTBOX and self.failure is None:
+            self._room.clear()
+            await self._room.wait()
+        if self.failure is not None:
+            raise self.failure
+        self.send(Kind.DATA, identity, payload)
+
+    def granter(self, identity: int, channel: Channel) -> ByteStream:
+        """A stream from the guest that gives credit back as it is read."""
+
+        def grant(amount: int) -> None:
+            if identity in self._operations and self.failure is None:
+                self.send(Kind.CREDIT, identity, amount.to_bytes(4, "little"), channel)
+
+        return ByteStream(grant)
+
+    async def aclose(self) -> None:
+        """Close the connection; whoever waits gets GuestError."""
+        self.fail(GuestError("the connection to the guest agent was closed"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(MonocoreError, OSError):
+            await self._channel.aclose()
+
+    def fail(self, error: MonocoreError) -> None:
+        """The connection is of no more use."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        if not self.welcome.done():
+            self.welcome.set_exception(error)
+            self.welcome.exception()
+        for operation in self._operations.values():
+            operation.fail(error)
+        self._operations.clear()
+        self.goodbye.set()
+        self.all_adopted.set()
+        self._room.set()
+        self._wanted.set()
+
+    def _queue(self, data: bytes) -> None:
+        if self.failure is None:
+            self._outbox.append(data)
+            self._queued += len(data)
+            self._wanted.set()
+
+    async def _write(self) -> None:
+        try:
+            while self.failure is None:
+                await self._wanted.wait()
+                self._wanted.clear()
+                batch, self._outbox = self._outbox, []
+                self._queued = 0
+                self._room.set()
+                await self._channel.write(*batch)
+        except (MonocoreError, OSError) as error:
+            self.fail(_gone(error))
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._channel.read(_READ):
+                for item in self._decoder.feed(data):
+                    if isinstance(item, Welcome):
+                        self._welcomed(item)
+                    else:
+                        self._received(item)
+            self.fail(GuestError("the guest agent is gone: its channel was closed"))
+        except (MonocoreError, OSError) as error:
+            self.fail(_gone(error))
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        if welcome.version != VERSION:
+            raise GuestError(
+                f"the guest agent speaks version {welcome.version} of the protocol, we speak {VERSION}"
+            )
+        self._first_id = self._next_id = max(1, welcome.next_id)
+        self._to_adopt = welcome.processes
+        if welcome.processes > _MAX_OPERATIONS:
+            raise GuestError(f"the guest agent claims to run {welcome.processes} processes")
+        if not welcome.processes:
+            self.all_adopted.set()
+        self.welcome.set_result(welcome)
+
+    def _received(self, frame: Frame) -> None:
+        if frame.kind == Kind.ADOPTED:
+            self._adopt(frame)
+        elif frame.kind == Kind.GOODBYE:
+            self.goodbye.set()
+        elif operation := self._operations.get(frame.id):
+            self._dispatch(operation, frame)
+        elif not 0 < frame.id < self._next_id:
+            raise GuestError(f"the guest agent broke the protocol: operation {frame.id} was never begun")
+
+    def _adopt(self, frame: Frame) -> None:
+        if len(self.adopted) >= self._to_adopt or not 0 < frame.id < self._first_id:
+            raise GuestError("the guest agent broke the protocol: it reports a process that it did not count")
+        self.adopted.append(frame)
+        operation = self.operation(frame.id)
+        for channel in (Channel.OUT, Channel.ERR):
+            operation.outputs[channel] = self.granter(frame.id, channel)
+        operation.credit = Credit(0)
+        if len(self.adopted) == self._to_adopt:
+            self.all_adopted.set()
+
+    def _dispatch(self, operation: Operation, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.END if frame.channel == Channel.IN:
+                if operation.credit is not None:
+                    operation.credit.close()
+            case Kind.DATA:
+                _output(operation, frame).feed(frame.payload)
+            case Kind.END:
+                _output(operation, frame).end()
+            case Kind.CREDIT:
+                if operation.credit is None or len(frame.payload) != 4:
+                    raise GuestError("the guest agent broke the protocol: credit for no stream")
+                operation.credit.give(int.from_bytes(frame.payload, "little"))
+            case Kind.DONE | Kind.STARTED | Kind.FAILED:
+                _settle(operation, frame)
+            case Kind.EXITED:
+                if not operation.exit.done():
+                    operation.exit.set_result(decode_exit(frame.payload))
+            case _:
+                raise GuestError(f"the guest agent broke the protocol: it sent a frame of kind {frame.kind}")
+
+
+def _settle(operation: Operation, frame: Frame) -> None:
+    if operation.reply.done():
+        raise GuestError("the guest agent broke the protocol: it answered twice")
+    if frame.kind == Kind.FAILED:
+        error = decode_fault(frame.payload)
+        operation.reply.set_exception(error)
+        operation.reply.exception()
+        for stream in operation.outputs.values():
+            stream.fail(error)
+        if operation.credit is not None:
+            operation.credit.close()
+    else:
+        operation.reply.set_result(frame)
+
+
+def _output(operation: Operation, frame: Frame) -> ByteStream:
+    stream = operation.outputs.get(frame.channel)
+    if stream is None:
+        raise GuestError("the guest agent broke the protocol: data for no stream")
+    return stream
+
+
+def _gone(error: Exception) -> MonocoreError:
+    if isinstance(error, MonocoreError):
+        return error
+    failure = GuestError(f"the connection to the guest agent broke: {error}")
+    failure.__cause__ = error
+    return failure
