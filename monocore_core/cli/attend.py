@@ -20,9 +20,10 @@ from monocore_core.cli.run import Order
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_terminal, terminal_size
 from monocore_core.config.values import Settings
-from monocore_core.errors import MonocoreError
+from monocore_core.errors import GuestError, MachineError, MonocoreError
 from monocore_core.guest.client import GuestProcess
 from monocore_core.model.guest import ProcessExit
+from monocore_core.model.machine import MachineEnd
 from monocore_core.model.sandbox import MIB, PullPolicy
 from monocore_core.sandbox import Sandbox
 
@@ -99,6 +100,8 @@ class _Attendance:
         tasks = [ended, *(outflow.task for outflow in outflows)]
         if self._order.interactive:
             tasks.append(asyncio.create_task(pump_in(STDIN, process.stdin)))
+        for task in tasks:
+            task.add_done_callback(_heard)
         try:
             if not await self._first_end({self._forced, *tasks}, ended):
                 return await self._time_is_up(process, ended, outflows)
@@ -109,6 +112,8 @@ class _Attendance:
             return self._status()
         except OutputClosed:
             return 128 + signal.SIGPIPE
+        except GuestError as error:
+            raise await self._explained(error) from error
         finally:
             for task in (*tasks, *self._sending):
                 task.cancel()
@@ -130,11 +135,22 @@ class _Attendance:
                 event.result()
         return True
 
+    async def _explained(self, error: GuestError) -> MonocoreError:
+        """The agent is gone: why, as the machine tells it."""
+        try:
+            end = await asyncio.wait_for(self._sandbox.machine.wait(), GRACE)
+        except TimeoutError:
+            return error
+        if end.end is MachineEnd.SHUTDOWN:
+            return GuestError("the sandbox was shut down from within before its command ended")
+        said = f": {end.detail}" if end.detail else ""
+        return MachineError(f"the virtual machine ended before the command did{said}")
+
     async def _time_is_up(
         self, process: GuestProcess, ended: asyncio.Task[None], outflows: Sequence[Outflow]
     ) -> int:
         self._remarks.append(f"the command was ended after {self._order.timeout:g} s (--timeout)")
-        self._send(process, signal.SIGTERM)
+        self._later(process.signal(signal.SIGTERM, group=True))
         done, _ = await asyncio.wait(
             {ended, self._forced}, timeout=GRACE, return_when=asyncio.FIRST_COMPLETED
         )
@@ -173,3 +189,9 @@ class _Attendance:
         task = asyncio.create_task(send())
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """One end is told; what else fails with it is not to be complained of."""
+    if not task.cancelled():
+        task.exception()
