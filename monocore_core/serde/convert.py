@@ -1,7 +1,4 @@
-"""The one cattrs converter: plain tables (TOML, JSON) to attrs values, strictly, with every problem at once.
-
-A table that has a key which its class does not know is an error that names the path and the nearest known key.
-"""
+"""The one cattrs converter. Use it through :mod:`monocore_core.serde`."""
 
 from __future__ import annotations
 
@@ -40,28 +37,14 @@ def converter() -> Converter:
     return made
 
 
-def structure(table: Mapping[str, object], target: type[T], where: str) -> T:
-    """Make a ``target`` of a plain table.
-
-    Args:
-        table: as a TOML or JSON parser gave it.
-        target: an attrs class.
-        where: names the table in messages, e.g. ``monocore.toml: [plugins.vmm_qemu]``.
-
-    Raises:
-        ConfigError: with one problem for each finding, each with its path.
-    """
+def convert(table: Mapping[str, object], target: type[T], where: str) -> T:
+    """As :func:`monocore_core.serde.structure`."""
     try:
         return converter().structure(dict(table), target)
     except BaseValidationError as error:
         problems = tuple(_problems(error, ""))
         brief = f"{where}: {problems[0]}" if len(problems) == 1 else f"{where}: {len(problems)} problems"
         raise ConfigError(brief, problems=problems if len(problems) > 1 else ()) from error
-
-
-def unstructure(value: object) -> object:
-    """Plain data of a value, for JSON."""
-    return converter().unstructure(value)
 
 
 def _expect(value: object, kind: type[T]) -> T:
