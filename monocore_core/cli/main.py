@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
 
 from monocore_core import __version__
 
@@ -50,7 +49,7 @@ class Globals:
 Command = Callable[[list[str], Globals], int]
 
 
-def entry() -> NoReturn:
+def entry() -> None:
     """The installed program."""
     _open_standard_streams()
     sys.exit(main(sys.argv[1:]))
