@@ -26,7 +26,7 @@ def structure(table: Mapping[str, object], target: type[T], where: str) -> T:
     Raises:
         ConfigError: with one problem for each finding, each with its path.
     """
-    if not table and attrs.has(target) and _complete(target):
+    if not table and _complete(target):
         return target()
     from monocore_core.serde.convert import convert  # noqa: PLC0415 - see above
 
@@ -40,6 +40,6 @@ def unstructure(value: object) -> object:
     return converter().unstructure(value)
 
 
-def _complete(target: type[attrs.AttrsInstance]) -> bool:
-    """Whether every field has a default."""
-    return all(field.default is not attrs.NOTHING for field in attrs.fields(target))
+def _complete(target: type[object]) -> bool:
+    """Whether it is an attrs class of which every field has a default."""
+    return attrs.has(target) and all(field.default is not attrs.NOTHING for field in attrs.fields(target))
