@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test bench demo clean distclean
+.PHONY: help setup lint format test reference bench demo clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ format: setup ## let ruff put the code in order
 
 test: setup ## every test, then each plugin's with that plugin alone; ARGS='-k name' chooses
 	@scripts/test $(ARGS)
+
+reference: setup ## write docs/cli.md and the options in docs/configuration.md from the code
+	@.venv/bin/python -m scripts.cli_reference
+	@.venv/bin/python -m scripts.options_reference
 
 bench: setup ## the benchmark against peers, as a table; ARGS='--quick --json out.json'
 	@.venv/bin/python -m scripts.bench $(ARGS)
