@@ -9,7 +9,10 @@ Source: kernel ``Documentation/filesystems/erofs.rst`` and ``fs/erofs/erofs_fs.h
 from __future__ import annotations
 
 import itertools
+import os
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from struct import unpack_from
 
 from attrs import frozen
@@ -214,3 +217,20 @@ class Image:
             at += 4 + length + size
             at += -at % 4
         _must(at == end, "attributes overrun their inode")
+
+
+def join_vmdk(descriptor: Path) -> bytes:
+    """The bytes of the disk that a flat VMDK descriptor joins."""
+    disk = bytearray()
+    for line in descriptor.read_bytes().splitlines():
+        found = re.fullmatch(rb'RW (\d+) FLAT "([^"]+)" (\d+)', line)
+        if found is None:
+            _must(not line.startswith(b"RW"), f"extent {line!r}")
+            continue
+        sectors, offset = int(found[1]), int(found[3])
+        with Path(os.fsdecode(found[2])).open("rb") as file:
+            file.seek(offset * 512)
+            data = file.read(sectors * 512)
+        _must(len(data) == sectors * 512, f"extent {line!r} is longer than its file")
+        disk += data
+    return bytes(disk)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from attrs import evolve
 from hypothesis import strategies as st
 
 from monocore_core.errors import Corrupt
 from monocore_core.layertar import EntryKind, Opaque, Whiteout
+from monocore_core.model.digest import Digest
+from monocore_core.model.image import Layer
 from monocore_core.testing.layer_model import LayerMember, Member, Model
 
 Stack = tuple[tuple[LayerMember, ...], ...]
@@ -192,6 +195,14 @@ def tar_of(layer: Iterable[LayerMember], *, prefix: str = "") -> bytes:
             content = member.content if isinstance(member, Member) else b""
             tar.addfile(_header(member, prefix), io.BytesIO(content))
     return buffer.getvalue()
+
+
+def layer_file(folder: Path, tar: bytes) -> Layer:
+    """A tar as the store holds it: a file in ``folder`` by its digest."""
+    digest = Digest.of(tar)
+    path = folder / digest.hex
+    path.write_bytes(tar)
+    return Layer(digest, path, len(tar))
 
 
 def _header(member: LayerMember, prefix: str) -> tarfile.TarInfo:

@@ -1,7 +1,7 @@
 """Flat VMDK descriptors: several files read as one disk.
 
 QEMU (``block/vmdk.c``) and libkrun read them. QEMU takes at most 1 MiB of descriptor and 511 bytes of path, with no way to
-quote a character.
+quote a character, and reads the extent after an empty line twice (its ``sscanf`` skips line ends): there is none.
 """
 
 from __future__ import annotations
@@ -39,12 +39,11 @@ def descriptor(extents: Iterable[Extent]) -> bytes:
         b"CID=fffffffe",
         b"parentCID=ffffffff",
         b'createType="monolithicFlat"',
-        b"",
     ]
     lines += [
         b'RW %d FLAT "%s" 0' % (extent.sectors, _path(extent.path)) for extent in extents if extent.sectors
     ]
-    return b"\n".join([*lines, b"", b""])
+    return b"\n".join([*lines, b""])
 
 
 def _path(path: Path) -> bytes:
