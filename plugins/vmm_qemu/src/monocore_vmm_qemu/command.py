@@ -1,0 +1,149 @@
+"""The command line of QEMU, from a specification and facts. Pure.
+
+``microvm`` (x86_64) and ``virt`` (aarch64) both offer virtio-mmio transports, which are named one by one here: the kernel
+numbers disks in the order in which it meets their transports, and ``root=/dev/vda`` must be the boot disk.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from attrs import frozen
+
+from monocore_core.model.machine import AGENT_PORT, Disk, MachineSpec
+from monocore_core.model.network import NoNetwork, Tap
+from monocore_core.model.rootfs import DiskFormat
+
+#: Transports of ``microvm`` with ``acpi=off``; ``virt`` has more.
+SLOTS = 8
+AGENT_ID = "agent"
+BOOT_NAME = "boot"
+_MIB = 1024 * 1024
+_SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+
+@frozen
+class Facts:
+    """What the command line needs beside the specification.
+
+    Attributes:
+        binary: QEMU.
+        kernel: a file for ``-kernel``.
+        kvm: run under KVM, else under TCG.
+        agent_fd: listening socket of the agent's port.
+        qmp_fd: listening socket of the monitor.
+        console_fd: where the console goes; the writing end of a pipe.
+        translation_cache: MiB, TCG only.
+        durable: see :class:`~monocore_vmm_qemu.options.QemuOptions`.
+    """
+
+    binary: Path
+    kernel: Path
+    kvm: bool
+    agent_fd: int
+    qmp_fd: int
+    console_fd: int
+    translation_cache: int = 64
+    durable: bool = False
+
+
+def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
+    """The argument list that runs ``spec``."""
+    return [
+        str(facts.binary),
+        "-name", f"monocore-{spec.key}",
+        "-sandbox", _SANDBOX,
+        "-nodefaults", "-no-user-config", "-no-reboot",
+        "-display", "none",
+        *_machine(spec, facts),
+        "-smp", str(spec.vcpus),
+        "-m", f"{-(-spec.memory // _MIB)}M",
+        "-kernel", str(facts.kernel),
+        "-append", " ".join(kernel_words(spec)),
+        "-chardev", f"socket,id=qmp,fd={facts.qmp_fd},server=on,wait=off",
+        "-mon", "chardev=qmp,mode=control",
+        "-chardev", f"file,id=console,path=/proc/self/fd/{facts.console_fd}",
+        "-chardev", f"socket,id={AGENT_ID},fd={facts.agent_fd},server=on,wait=off",
+        "-device", f"virtio-serial-device,max_ports=2,{_bus(spec, SLOTS - 1)}",
+        "-device", "virtconsole,nr=0,chardev=console",
+        "-device", f"virtserialport,nr=1,chardev={AGENT_ID},id={AGENT_ID},name={AGENT_PORT}",
+        "-object", "rng-builtin,id=rng",
+        "-device", f"virtio-rng-device,rng=rng,{_bus(spec, SLOTS - 2)}",
+        *_disks(spec, facts),
+        *_network(spec),
+    ]  # fmt: skip
+
+
+def kernel_words(spec: MachineSpec) -> list[str]:
+    """The kernel's command line, a word an item."""
+    words = ["console=hvc0", "quiet", "panic=-1", "root=/dev/vda", "rootfstype=erofs", "ro", "init=/init"]
+    if spec.architecture == "amd64":
+        words.append("reboot=t")  # the triple fault that -no-reboot ends on; there is no ACPI
+    return [*words, *spec.cmdline]
+
+
+def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
+    if spec.architecture == "arm64":
+        board = "virt,acpi=off,gic-version=" + ("host" if facts.kvm else "3")
+    else:
+        board = "microvm,acpi=off"
+    if facts.kvm:
+        return ["-machine", board, "-accel", "kvm", "-cpu", "host"]
+    return ["-machine", board, "-accel", f"tcg,thread=multi,tb-size={facts.translation_cache}", "-cpu", "max"]
+
+
+def _bus(spec: MachineSpec, slot: int) -> str:
+    """The transport that the kernel meets as the ``slot``-th.
+
+    ``microvm`` names its transports on the kernel's command line from the last to the first; ``virt`` lists them in its device
+    tree from the first to the last.
+    """
+    return f"bus=virtio-mmio-bus.{slot if spec.architecture == 'arm64' else SLOTS - 1 - slot}"
+
+
+def _disks(spec: MachineSpec, facts: Facts) -> list[str]:
+    words: list[str] = []
+    for slot, disk in enumerate((Disk(BOOT_NAME, spec.boot), *spec.disks)):
+        words += ["-blockdev", json.dumps(_node(disk, f"disk{slot}", facts), separators=(",", ":"))]
+        words += [
+            "-device",
+            f"virtio-blk-device,drive=disk{slot},serial={_escape(disk.name)},{_bus(spec, slot)}",
+        ]
+    return words
+
+
+def _node(disk: Disk, name: str, facts: Facts) -> dict[str, object]:
+    """The block graph of a disk: format over file."""
+    file: dict[str, object] = {"driver": "file", "filename": str(disk.path), "aio": "threads"}
+    node: dict[str, object] = {"driver": disk.format.value, "node-name": name, "read-only": disk.readonly}
+    if disk.readonly:
+        file["locking"] = "off"  # shared by many machines, and immutable
+    else:
+        node["discard"] = file["discard"] = "unmap"
+        if not facts.durable:
+            node["cache"] = file["cache"] = {"no-flush": True}
+    if disk.format is DiskFormat.VMDK and disk.readonly:
+        file["read-only"] = True
+    node["file"] = file
+    return node
+
+
+def _network(spec: MachineSpec) -> list[str]:
+    attachment = spec.attachment
+    if isinstance(attachment, NoNetwork):
+        return []
+    if isinstance(attachment, Tap):
+        source = f"fd={attachment.fd}" if attachment.fd is not None else f"ifname={_escape(attachment.name)}"
+        backend = f"tap,id=net,{source}" + (",script=no,downscript=no" if attachment.fd is None else "")
+        mtu = f",host_mtu={attachment.mtu}"
+    else:
+        forwards = (f",hostfwd={p}:{host}:{outer}-:{inner}" for p, host, outer, inner in attachment.forwards)
+        backend, mtu = "user,id=net" + "".join(forwards), ""
+    device = f"virtio-net-device,netdev=net,mac={attachment.mac}{mtu},{_bus(spec, SLOTS - 3)}"
+    return ["-netdev", backend, "-device", device]
+
+
+def _escape(text: str) -> str:
+    """Commas separate QEMU's properties; doubled they are text."""
+    return text.replace(",", ",,")

@@ -1,0 +1,144 @@
+"""Start QEMU for a specification, or take over one that runs. Whatever fails leaves no process, socket or descriptor."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import ExitStack
+from pathlib import Path
+
+from attrs import frozen
+
+from monocore_core.errors import MachineError, StorageError
+from monocore_core.model.machine import MachineSpec
+from monocore_core.model.network import Tap
+from monocore_vmm_qemu import process, sockets
+from monocore_vmm_qemu.command import Facts, command_line
+from monocore_vmm_qemu.console import ConsolePump, LastWords
+from monocore_vmm_qemu.kernel import Kernel
+from monocore_vmm_qemu.options import QemuOptions
+from monocore_vmm_qemu.records import Record, Records
+from monocore_vmm_qemu.running import Running
+
+
+@frozen
+class Launcher:
+    """What every launch needs.
+
+    Attributes:
+        binary: QEMU.
+        options: of the backend.
+        records: where running machines are written down.
+        boot_id: of the host.
+    """
+
+    binary: Path
+    options: QemuOptions
+    records: Records
+    boot_id: str
+
+    async def launch(self, spec: MachineSpec, kernel: Kernel, *, kvm: bool) -> Running:
+        """Start QEMU and wait until its monitor serves, which is before the guest's first instruction or about then.
+
+        Raises:
+            MachineError: it did not start.
+            StorageError: its files could not be made.
+        """
+        with ExitStack() as stack:
+            console_read, console_write = _pipe(stack)
+            words_read, words_write = _pipe(stack)
+            agent = stack.enter_context(sockets.listen(spec.directory, sockets.AGENT_SOCKET))
+            monitor = stack.enter_context(sockets.listen(spec.directory, sockets.QMP_SOCKET))
+            facts = Facts(
+                binary=self.binary,
+                kernel=kernel.path,
+                kvm=kvm,
+                agent_fd=agent.fileno(),
+                qmp_fd=monitor.fileno(),
+                console_fd=console_write,
+                translation_cache=self.options.translation_cache,
+                durable=self.options.durable,
+            )
+            inherit = [facts.agent_fd, facts.qmp_fd, console_write, console_read, words_read]
+            if isinstance(spec.attachment, Tap) and spec.attachment.fd is not None:
+                inherit.append(spec.attachment.fd)
+            pump = self._pump(spec, os.dup(console_read), fresh=True)
+            words = LastWords(os.dup(words_read))
+            try:
+                child = process.spawn(
+                    command_line(spec, facts), stderr=words_write, inherit=inherit, tied=spec.foreground
+                )
+            except BaseException:
+                pump.close()
+                words.close()
+                sockets.remove(spec.directory)
+                raise
+        running = Running(child, pump, words, spec.directory, kvm)
+        try:
+            self.records.write(
+                spec.key,
+                Record(child.pid, child.started, self.boot_id, kernel.digest, kvm, console_read, words_read),
+            )
+            await running.greet()
+        except BaseException:
+            await running.end(0)
+            self.records.remove(spec.key)
+            raise
+        return running
+
+    async def adopt(self, spec: MachineSpec) -> tuple[Running, Record] | None:
+        """Take over the process that the record of ``spec.key`` names, when it still runs.
+
+        Raises:
+            MachineError: it runs and does not answer.
+        """
+        record = self.alive(spec.key)
+        child = process.adopt(record.pid, record.started) if record else None
+        if record is None or child is None:
+            return None
+        try:
+            pump = self._pump(spec, _reopen(record.pid, record.console_fd), fresh=False)
+            words = LastWords(_reopen(record.pid, record.words_fd))
+        except OSError as error:
+            child.release()
+            raise MachineError(
+                f"machine {spec.key}: its console cannot be reached ({error.strerror})"
+            ) from error
+        running = Running(child, pump, words, spec.directory, record.kvm)
+        try:
+            await running.greet()
+        except BaseException:
+            running.release()
+            raise
+        return running, record
+
+    def alive(self, key: str) -> Record | None:
+        """The record of a key whose process still runs."""
+        record = self.records.read(key)
+        if record is None or record.boot_id != self.boot_id:
+            return None
+        return record if process.start_time(record.pid) == record.started else None
+
+    def _pump(self, spec: MachineSpec, pipe: int, *, fresh: bool) -> ConsolePump:
+        try:
+            return ConsolePump(pipe, spec.console, self.options.console_limit, fresh=fresh)
+        except OSError as error:
+            os.close(pipe)
+            raise StorageError(f"console {spec.console}: {error.strerror}") from error
+
+
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    """A pipe, non-blocking on both ends, closed in our process with the stack."""
+    ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for end in ends:
+        stack.callback(os.close, end)
+    return ends
+
+
+def _reopen(pid: int, number: int) -> int:
+    """Another process's pipe end, for reading. Its numbers come from a file: check that it is a pipe."""
+    descriptor = os.open(f"/proc/{pid}/fd/{number}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(0, "not a pipe")
+    return descriptor

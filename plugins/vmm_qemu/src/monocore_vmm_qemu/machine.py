@@ -1,0 +1,167 @@
+"""A machine, as the core sees it: one life of QEMU, or two when the first was a trial of KVM that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
+from monocore_core.model.machine import MachineEnd, MachineExit, MachineSpec
+from monocore_vmm_qemu import sockets
+from monocore_vmm_qemu.accel import Trust
+from monocore_vmm_qemu.channel import SocketChannel
+from monocore_vmm_qemu.running import Running
+
+Relaunch = Callable[[], Awaitable[Running]]
+Verdict = Callable[[Trust], None]
+
+
+class QemuMachine:
+    """See :class:`~monocore_core.interfaces.vmm.Machine`.
+
+    Args:
+        spec: what runs.
+        running: the process.
+        timeout: seconds from now for the agent to open its port.
+    """
+
+    def __init__(self, spec: MachineSpec, running: Running, timeout: float) -> None:
+        self._spec = spec
+        self._running = running
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + timeout
+        self._channel: SocketChannel | None = None
+        self._trial: asyncio.Task[None] | None = None
+
+    @property
+    def key(self) -> str:
+        """See the protocol."""
+        return self._spec.key
+
+    @property
+    def pid(self) -> int:
+        """See the protocol."""
+        return self._running.process.pid
+
+    @property
+    def kvm(self) -> bool:
+        """Whether it runs under KVM."""
+        return self._running.kvm
+
+    @property
+    def foreground(self) -> bool:
+        """Whether it must not outlive this process."""
+        return self._spec.foreground
+
+    def try_kvm(self, seconds: float, relaunch: Relaunch, verdict: Verdict) -> None:
+        """Watch whether the agent reports within ``seconds``; if not, end QEMU and go on with ``relaunch``."""
+        self._trial = asyncio.create_task(self._prove(seconds, relaunch, verdict))
+
+    async def connect(self) -> SocketChannel:
+        """See the protocol."""
+        if self._channel is not None:
+            await self._channel.aclose()
+            self._channel = None
+        await self._tried()
+        running = self._running
+        if running.ended.done():
+            raise self._ended(running.ended.result())
+        # connected before the agent listens: it then finds a host at its first look
+        channel = SocketChannel(sockets.connect(self._spec.directory, sockets.AGENT_SOCKET), self.key)
+        try:
+            await self._agent(running)
+        except BaseException:
+            await channel.aclose()
+            raise
+        self._channel = channel
+        return channel
+
+    async def wait(self) -> MachineExit:
+        """See the protocol."""
+        while True:
+            await self._tried()
+            running = self._running
+            end = await asyncio.shield(running.ended)
+            if running is self._running and (self._trial is None or self._trial.done()):
+                return end
+
+    async def stop(self, grace: float) -> MachineExit:
+        """See the protocol."""
+        await self._abandon_trial()
+        try:
+            return await self._running.end(grace)
+        finally:
+            await self._close_channel()
+
+    async def kill(self) -> MachineExit:
+        """See the protocol."""
+        return await self.stop(0)
+
+    async def release(self) -> None:
+        """Let it run on without us."""
+        await self._abandon_trial()
+        await self._close_channel()
+        self._running.release()
+        if self._running.qmp is not None:
+            await self._running.qmp.aclose()
+
+    async def _agent(self, running: Running) -> None:
+        """Wait for the agent's port, or the machine's end, or the deadline."""
+        opened = asyncio.create_task(running.agent_open.wait())
+        try:
+            left = max(self._deadline - self._loop.time(), 0.05)
+            await asyncio.wait((opened, running.ended), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opened.cancel()
+        if running.ended.done():
+            raise self._ended(running.ended.result())
+        if not running.agent_open.is_set():
+            raise DeadlineExceeded(
+                f"machine {self.key}: no agent within {self._spec.boot_timeout:g} seconds",
+                hint=self._console_hint(running),
+            )
+        self._deadline = self._loop.time() + self._spec.boot_timeout
+
+    def _ended(self, end: MachineExit) -> MachineError:
+        return MachineError(
+            f"machine {self.key} ended before its agent answered: {end.detail}",
+            hint=self._console_hint(self._running),
+        )
+
+    def _console_hint(self, running: Running) -> str:
+        words = running.console.tail() or "(nothing)"
+        lines = [line for line in words.splitlines() if line.strip()][-5:]
+        return f"the console ({self._spec.console}) ends with: " + " | ".join(lines)
+
+    async def _prove(self, seconds: float, relaunch: Relaunch, verdict: Verdict) -> None:
+        running = self._running
+        opened = asyncio.create_task(running.agent_open.wait())
+        try:
+            await asyncio.wait((opened, running.ended), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            opened.cancel()
+        if running.agent_open.is_set():
+            verdict(Trust.WORKS)
+            return
+        if running.ended.done() and running.ended.result().end is not MachineEnd.FAILED:
+            return
+        verdict(Trust.FAILS)
+        await running.end(0)
+        with contextlib.suppress(MonocoreError):  # then the first life's end is the machine's
+            self._running = await relaunch()
+            self._deadline = self._loop.time() + self._spec.boot_timeout
+
+    async def _tried(self) -> None:
+        if self._trial is not None:
+            await asyncio.wait([self._trial])
+
+    async def _abandon_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.cancel()
+            await asyncio.wait([self._trial])
+
+    async def _close_channel(self) -> None:
+        if self._channel is not None:
+            await self._channel.aclose()
+            self._channel = None

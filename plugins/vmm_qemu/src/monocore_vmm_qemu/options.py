@@ -1,0 +1,42 @@
+"""What ``[plugins.vmm_qemu]`` can say."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from attrs import field, frozen, validators
+
+MIB = 1024 * 1024
+
+
+class AccelChoice(StrEnum):
+    """How QEMU runs the guest's instructions."""
+
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+@frozen
+class QemuOptions:
+    """Options of the backend.
+
+    Attributes:
+        binary: the QEMU program; None looks for ``qemu-system-<arch>`` on PATH.
+        kernel: libkrunfw, or a kernel that QEMU boots; None looks in the system and in the wheel.
+        accel: ``auto`` takes KVM where it truly works and TCG otherwise.
+        kvm_boot_timeout: seconds until a first boot under KVM must have reported, before ``auto`` goes on with TCG.
+        translation_cache: MiB for TCG's translated code; touched only as it fills.
+        console_limit: bytes of the guest's console that are kept on disk.
+        durable: whether the guest's flushes of writable disks reach the host's disk. Without, a power loss of the host
+            (not of the guest) can lose what the guest believes to be written.
+    """
+
+    binary: Path | None = None
+    kernel: Path | None = None
+    accel: AccelChoice = AccelChoice.AUTO
+    kvm_boot_timeout: float = field(default=8.0, validator=[validators.gt(0), validators.le(600)])
+    translation_cache: int = field(default=64, validator=[validators.ge(16), validators.le(4096)])
+    console_limit: int = field(default=4 * MIB, validator=[validators.ge(4096), validators.le(1024 * MIB)])
+    durable: bool = False

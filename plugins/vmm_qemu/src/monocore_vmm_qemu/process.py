@@ -1,0 +1,152 @@
+"""QEMU's process: started without a fork of Python's memory, watched and signalled through its pidfd.
+
+A pidfd never points to another process that was given the same number later, works for children and for processes adopted
+from an earlier life of ours, and wakes the event loop. See pidfd_open(2), proc_pid_stat(5), prctl(2) ``PR_SET_PDEATHSIG``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from monocore_core.errors import MachineError
+
+#: After ``setpriv`` has asked for the signal, the parent may be gone already: then nobody would ever send it.
+_TIED = 'test "$PPID" = "$1" && shift && exec "$@"'
+SETPRIV = "setpriv"
+
+
+class Process:
+    """A running or ended process.
+
+    Args:
+        pid: its number.
+        started: its start time, in the clock ticks of ``/proc/<pid>/stat``.
+        pidfd: owned from here on.
+        child: whether its exit status is ours to collect.
+    """
+
+    def __init__(self, pid: int, started: int, pidfd: int, *, child: bool) -> None:
+        self.pid = pid
+        self.started = started
+        self.status: int | None = None
+        """Exit status; minus the signal's number when a signal ended it; None while it runs or when unknown."""
+        self._pidfd = pidfd
+        self._child = child
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(pidfd, self._on_end)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process is gone, as far as the loop has noticed."""
+        return self._ended.done()
+
+    async def wait(self) -> None:
+        """Wait until the process has ended. May be called by many."""
+        await asyncio.shield(self._ended)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens when the process is gone."""
+        if self._pidfd >= 0 and not self.ended:
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError:
+                return
+
+    def release(self) -> None:
+        """Stop watching; the process goes on. A repeat does nothing."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _on_end(self) -> None:
+        if self._child:
+            self.status = _collect(self._pidfd)
+        self.release()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+def spawn(argv: Sequence[str], *, stderr: int, inherit: Sequence[int], tied: bool) -> Process:
+    """Start a program in a session of its own, so that a terminal's signals do not reach it.
+
+    Args:
+        argv: program, by path, and arguments.
+        stderr: descriptor for its standard output and error.
+        inherit: descriptors that keep their numbers in the program.
+        tied: kill it when our thread that called this ends.
+
+    Raises:
+        MachineError: it could not be started.
+    """
+    words = _tie(argv) if tied else list(argv)
+    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, stderr, 1),
+        (os.POSIX_SPAWN_DUP2, stderr, 2),
+    ]
+    actions += [(os.POSIX_SPAWN_DUP2, number, number) for number in inherit]  # clears close-on-exec
+    try:
+        pid = os.posix_spawn(
+            words[0],
+            words,
+            os.environ,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP),
+        )
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        raise MachineError(f"{words[0]}: could not be started ({error.strerror})") from error
+    return Process(pid, start_time(pid) or 0, pidfd, child=True)
+
+
+def adopt(pid: int, started: int) -> Process | None:
+    """The process of that number and start time, when it still runs."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return None
+    if start_time(pid) != started:
+        os.close(pidfd)
+        return None
+    return Process(pid, started, pidfd, child=False)
+
+
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since the host's boot; None when it is gone or a zombie."""
+    try:
+        text = Path("/proc", str(pid), "stat").read_bytes()
+    except OSError:
+        return None
+    fields = text[text.rindex(b")") + 2 :].split()  # the name before may hold anything
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def boot_id() -> str:
+    """Names this boot of the host: process numbers and start times mean nothing in another."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _tie(argv: Sequence[str]) -> list[str]:
+    setpriv = shutil.which(SETPRIV)
+    if setpriv is None:
+        raise MachineError("setpriv is not installed", hint="apt-get install util-linux")
+    return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _TIED, "sh", str(os.getpid()), *argv]
+
+
+def _collect(pidfd: int) -> int | None:
+    try:
+        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status

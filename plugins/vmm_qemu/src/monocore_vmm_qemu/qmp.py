@@ -1,0 +1,142 @@
+"""A small client of QEMU's machine protocol (QMP, ``docs/interop/qmp-spec.rst`` in QEMU): JSON objects, a line each.
+
+QEMU runs beside a hostile guest, so its words are bounded and checked like any other input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable, Mapping
+
+from monocore_core.errors import MachineError
+from monocore_vmm_qemu.jsontext import Json, at, parse
+
+#: Bytes of one line; the longest honest answers are a few kilobytes.
+MAX_LINE = 256 * 1024
+
+Message = dict[str, Json]
+
+
+def parse_message(line: bytes) -> Message:
+    """One line as an object.
+
+    Raises:
+        MachineError: not a JSON object.
+    """
+    try:
+        value = parse(line)
+    except ValueError as error:
+        raise MachineError("QEMU's monitor sent something that is not JSON") from error
+    if not isinstance(value, dict):
+        raise MachineError("QEMU's monitor sent something that is not an object")
+    return value
+
+
+class Qmp:
+    """An open monitor. Commands may run concurrently; they are answered in order."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_event: Callable[[Message], None]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._on_event = on_event
+        self._waiting: dict[int, asyncio.Future[Json]] = {}
+        self._number = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, connected: socket.socket, on_event: Callable[[Message], None]) -> Qmp:
+        """Greet QEMU over a connected socket, which is owned from here on, and enter command mode.
+
+        Raises:
+            MachineError: it is not QEMU, or is gone.
+        """
+        reader, writer = await asyncio.open_unix_connection(sock=connected, limit=MAX_LINE)
+        qmp = cls(reader, writer, on_event)
+        try:
+            await qmp._greeting()
+            qmp._task = asyncio.create_task(qmp._pump())
+            await qmp.execute("qmp_capabilities")
+        except BaseException:
+            await qmp.aclose()
+            raise
+        return qmp
+
+    async def execute(self, command: str, arguments: Mapping[str, Json] | None = None) -> Json:
+        """Run a command and give its result.
+
+        Raises:
+            MachineError: refused, with QEMU's reason, or QEMU is gone.
+        """
+        if self._task is None or self._task.done():
+            raise MachineError(f"QEMU's monitor is closed ({command})")
+        self._number += 1
+        request: Message = {"execute": command, "id": self._number}
+        if arguments:
+            request["arguments"] = dict(arguments)
+        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._waiting[self._number] = answer
+        try:
+            self._writer.write(json.dumps(request).encode() + b"\n")
+            await self._writer.drain()
+            return await answer
+        except OSError as error:
+            raise MachineError(f"QEMU's monitor is closed ({command})") from error
+        finally:
+            self._waiting.pop(self._number, None)
+
+    async def drained(self) -> None:
+        """Wait until QEMU has closed the monitor and every event has been seen."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def aclose(self) -> None:
+        """Close. A repeat does nothing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._writer.close()
+
+    async def _greeting(self) -> None:
+        greeting = await self._receive()
+        if greeting is None or "QMP" not in greeting:
+            raise MachineError("QEMU's monitor did not greet")
+
+    async def _receive(self) -> Message | None:
+        try:
+            line = await self._reader.readline()
+        except (ValueError, asyncio.LimitOverrunError) as error:
+            raise MachineError("QEMU's monitor sent a line that is too long") from error
+        except OSError:
+            return None
+        return parse_message(line) if line.endswith(b"\n") else None
+
+    async def _pump(self) -> None:
+        problem = MachineError("QEMU closed its monitor")
+        try:
+            while (message := await self._receive()) is not None:
+                self._dispatch(message)
+        except MachineError as error:
+            problem = error
+        finally:
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(problem)
+            self._writer.close()
+
+    def _dispatch(self, message: Message) -> None:
+        if "event" in message:
+            self._on_event(message)
+            return
+        number = message.get("id")
+        answer = self._waiting.get(number) if isinstance(number, int) else None
+        if answer is None or answer.done():
+            return
+        if "error" in message:
+            reason = at(message, "error", "desc")
+            answer.set_exception(MachineError(f"QEMU refused: {str(reason)[:500]}"))
+        else:
+            answer.set_result(message.get("return"))

@@ -1,0 +1,101 @@
+"""What is written down of a running machine, so that a later process of ours finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+from monocore_core.errors import InvalidInput, StorageError
+from monocore_vmm_qemu.jsontext import Json, at, parse
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_MAX_SIZE = 4096
+
+
+@frozen
+class Record:
+    """One machine's process.
+
+    Attributes:
+        pid: process number.
+        started: its start time, see :func:`~monocore_vmm_qemu.process.start_time`.
+        boot_id: of the host.
+        kernel: digest.
+        kvm: whether it runs under KVM.
+        console_fd: number, in QEMU, of the console pipe's reading end.
+        words_fd: the same of the pipe behind its standard error.
+    """
+
+    pid: int
+    started: int
+    boot_id: str
+    kernel: str
+    kvm: bool
+    console_fd: int
+    words_fd: int
+
+
+class Records:
+    """The records of one backend, a file a machine.
+
+    Args:
+        folder: made when needed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, key: str, record: Record) -> None:
+        """Keep a record, durably enough to outlive our process.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        path = self._path(key)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(asdict(record)))
+            temporary.replace(path)
+        except OSError as error:
+            raise StorageError(f"machine {key}: {path}: {error.strerror}") from error
+
+    def read(self, key: str) -> Record | None:
+        """The record of a key; None when there is none, or it is damaged."""
+        try:
+            with self._path(key).open("rb") as file:
+                data = parse(file.read(_MAX_SIZE))
+        except (OSError, ValueError):
+            return None
+        try:
+            return Record(
+                pid=_number(data, "pid"),
+                started=_number(data, "started"),
+                boot_id=str(at(data, "boot_id")),
+                kernel=str(at(data, "kernel")),
+                kvm=at(data, "kvm") is True,
+                console_fd=_number(data, "console_fd"),
+                words_fd=_number(data, "words_fd"),
+            )
+        except ValueError:
+            return None
+
+    def remove(self, key: str) -> None:
+        """Forget a key; an unknown one is not an error."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise InvalidInput(f"machine key {key!r}: letters, digits, '.', '_' and '-' only, at most 128")
+        return self._folder / f"{key}.json"
+
+
+def _number(data: Json, name: str) -> int:
+    value = at(data, name)
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(name)
+    return value

@@ -1,0 +1,175 @@
+"""One life of QEMU: its process, its monitor, its pipes, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+from attrs import define, field, frozen
+
+from monocore_core.errors import MachineError
+from monocore_core.model.machine import MachineEnd, MachineExit
+from monocore_vmm_qemu import sockets
+from monocore_vmm_qemu.command import AGENT_ID
+from monocore_vmm_qemu.console import ConsolePump, LastWords
+from monocore_vmm_qemu.jsontext import at
+from monocore_vmm_qemu.process import Process
+from monocore_vmm_qemu.qmp import Message, Qmp
+
+#: Seconds for the monitor to be closed after the process has ended.
+_DRAIN = 1.0
+_NO_MEMORY = "cannot allocate memory"
+
+
+@frozen
+class Evidence:
+    """What is known when a process has ended.
+
+    Attributes:
+        status: exit status, minus a signal's number, or None when unknown.
+        reason: QEMU's reason for the shutdown, or "".
+        ours: whether we asked for the end.
+        words: QEMU's last line on standard error.
+        panic: whether the console speaks of a kernel panic.
+    """
+
+    status: int | None
+    reason: str
+    ours: bool
+    words: str
+    panic: bool = False
+
+
+def classify(evidence: Evidence) -> MachineExit:
+    """Why the machine is no longer running. Pure."""
+    if evidence.reason.startswith("guest-"):
+        what = (
+            "the guest kernel panicked" if evidence.panic else f"the guest ended itself ({evidence.reason})"
+        )
+        return MachineExit(MachineEnd.SHUTDOWN, what)
+    if evidence.ours:
+        return MachineExit(MachineEnd.KILLED, "ended on request")
+    if evidence.status is None:
+        how = "QEMU ended while nobody watched"
+    elif evidence.status < 0:
+        how = f"QEMU was ended by signal {_signal_name(-evidence.status)}"
+    else:
+        how = f"QEMU ended with status {evidence.status}"
+    return MachineExit(MachineEnd.FAILED, f"{how}: {evidence.words}" if evidence.words else how)
+
+
+@define(eq=False)
+class Running:
+    """A QEMU process that has greeted. ``ended`` is done when it is over and everything is released."""
+
+    process: Process
+    console: ConsolePump
+    words: LastWords
+    folder: Path
+    kvm: bool
+    qmp: Qmp | None = None
+    reason: str = ""
+    ours: bool = False
+    agent_open: asyncio.Event = field(factory=asyncio.Event)
+    ended: asyncio.Task[MachineExit] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.ended = asyncio.create_task(self._watch())
+
+    async def greet(self) -> None:
+        """Open the monitor and learn whether the agent's port is open.
+
+        Raises:
+            MachineError: QEMU ended before it could serve, with its last words.
+        """
+        opening = asyncio.create_task(self._open_monitor())
+        try:
+            await asyncio.wait((opening, self.ended), return_when=asyncio.FIRST_COMPLETED)
+            if self.process.ended:
+                raise failure(await self.ended)
+            await opening
+        finally:
+            opening.cancel()
+            await asyncio.wait([opening])
+            if not opening.cancelled():
+                opening.exception()  # seen
+
+    async def end(self, grace: float) -> MachineExit:
+        """Ask QEMU to quit, then terminate it at half of ``grace`` seconds, then kill it. Cancellation: it is killed."""
+        if not self.ended.done():
+            self.ours = True
+        try:
+            if grace > 0:
+                await self._quit(grace / 2)
+                await self._within(grace / 2, signal.SIGTERM)
+        finally:
+            self.process.signal(signal.SIGKILL)
+        return await asyncio.shield(self.ended)
+
+    def release(self) -> None:
+        """Let the machine run on without us."""
+        self.ended.cancel()
+        self.console.close()
+        self.words.close()
+        self.process.release()
+
+    async def _open_monitor(self) -> None:
+        self.qmp = await Qmp.open(sockets.connect(self.folder, sockets.QMP_SOCKET), self._on_event)
+        devices = await self.qmp.execute("query-chardev")
+        for device in devices if isinstance(devices, list) else ():
+            if at(device, "label") == AGENT_ID and at(device, "frontend-open") is True:
+                self.agent_open.set()
+
+    def _on_event(self, event: Message) -> None:
+        match event.get("event"):
+            case "SHUTDOWN":
+                self.reason = str(at(event, "data", "reason"))[:64]
+            case "VSERPORT_CHANGE" if at(event, "data", "id") == AGENT_ID:
+                (self.agent_open.set if at(event, "data", "open") is True else self.agent_open.clear)()
+            case _:
+                return
+
+    async def _quit(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError, MachineError):
+            async with asyncio.timeout(seconds):
+                if self.qmp is not None:
+                    await self.qmp.execute("quit")
+                    await self.process.wait()
+
+    async def _within(self, seconds: float, number: signal.Signals) -> None:
+        self.process.signal(number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.process.wait()
+
+    async def _watch(self) -> MachineExit:
+        try:
+            await self.process.wait()
+            if self.qmp is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_DRAIN):
+                        await self.qmp.drained()
+            words = self.words.last_line()
+            panic = "Kernel panic" in self.console.tail(16384)
+            self.console.close()
+            self.words.close()
+            sockets.remove(self.folder)
+            return classify(Evidence(self.process.status, self.reason, self.ours, words, panic))
+        finally:
+            if self.qmp is not None:
+                await self.qmp.aclose()
+
+
+def failure(end: MachineExit) -> MachineError:
+    """The end of a machine that should have run, as an error."""
+    hint = "give the sandbox less memory" if _NO_MEMORY in end.detail.lower() else None
+    return MachineError(f"the machine ended at once: {end.detail}", hint=hint)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

@@ -1,0 +1,149 @@
+"""The backend itself: starts, adopts and forgets machines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from monocore_core.errors import Conflict, MachineError, NotFound, Unsupported
+from monocore_core.interfaces.provider import Host, VmmCapabilities
+from monocore_core.model.machine import MachineSpec
+from monocore_vmm_qemu import process
+from monocore_vmm_qemu.accel import Trust, Verdicts, decide, kvm_problem
+from monocore_vmm_qemu.kernel import INSTALL_HINT, Kernel, find_source, prepare
+from monocore_vmm_qemu.launch import Launcher
+from monocore_vmm_qemu.machine import QemuMachine
+from monocore_vmm_qemu.options import AccelChoice, QemuOptions
+from monocore_vmm_qemu.probe import BINARY_HINT, find_binary
+from monocore_vmm_qemu.records import Records
+from monocore_vmm_qemu.running import Running
+
+_MAX_SERIAL = 20
+
+
+class QemuVmm:
+    """See :class:`~monocore_core.interfaces.vmm.Vmm`.
+
+    Args:
+        host: where to keep things.
+        options: as configured.
+        capabilities: what the provider promises.
+        root: ``/``, or a folder that stands for it when KVM is looked for.
+    """
+
+    def __init__(
+        self, host: Host, options: QemuOptions, capabilities: VmmCapabilities, root: Path = Path("/")
+    ) -> None:
+        self._host = host
+        self._options = options
+        self._capabilities = capabilities
+        self._root = root
+        self._boot_id = process.boot_id()
+        self._records = Records(host.state / "machines")
+        self._verdicts = Verdicts(host.state / "kvm.json", self._boot_id)
+        self._machines: dict[str, QemuMachine] = {}
+        self._starting: set[str] = set()
+
+    async def start(self, spec: MachineSpec) -> QemuMachine:
+        """See the protocol."""
+        self._check(spec)
+        launcher = self._launcher(spec.architecture)
+        if spec.key in self._starting or launcher.alive(spec.key):
+            raise Conflict(f"machine {spec.key} runs already")
+        self._starting.add(spec.key)
+        try:
+            kernel = await asyncio.to_thread(self._kernel, spec.architecture)
+            trust = self._verdicts.trust(kernel.digest)
+            kvm = decide(self._options.accel, kvm_problem(self._root, spec.architecture), trust)
+            on_trial = kvm and self._options.accel is AccelChoice.AUTO and trust is not Trust.WORKS
+            try:
+                running = await launcher.launch(spec, kernel, kvm=kvm)
+            except MachineError:
+                if not on_trial:
+                    raise
+                self._verdicts.remember(kernel.digest, Trust.FAILS)
+                running = await launcher.launch(spec, kernel, kvm=False)
+                on_trial = False
+        finally:
+            self._starting.discard(spec.key)
+        machine = QemuMachine(spec, running, spec.boot_timeout)
+        if on_trial:
+            self._try(machine, launcher, spec, kernel)
+        self._machines[spec.key] = machine
+        return machine
+
+    async def adopt(self, spec: MachineSpec) -> QemuMachine | None:
+        """See the protocol."""
+        launcher = self._launcher(spec.architecture)
+        known = self._machines.get(spec.key)
+        if known is not None:
+            return known if launcher.alive(spec.key) else None
+        found = await launcher.adopt(spec)
+        if found is None:
+            return None
+        machine = QemuMachine(spec, found[0], spec.boot_timeout)
+        self._machines[spec.key] = machine
+        return machine
+
+    async def remove(self, key: str) -> None:
+        """See the protocol."""
+        record = self._records.read(key)
+        if record and record.boot_id == self._boot_id and process.start_time(record.pid) == record.started:
+            raise Conflict(f"machine {key} is running")
+        self._records.remove(key)
+        machine = self._machines.pop(key, None)
+        if machine is not None:
+            await machine.release()
+
+    async def aclose(self) -> None:
+        """End machines that must not outlive us, and let the others run on."""
+        for machine in list(self._machines.values()):
+            if machine.foreground:
+                await machine.kill()
+            await machine.release()
+        self._machines.clear()
+
+    def _check(self, spec: MachineSpec) -> None:
+        problem = self._capabilities.refuse(spec)
+        if problem is not None:
+            raise Unsupported(f"vmm_qemu: {problem}")
+        for disk in spec.disks:
+            if not 0 < len(disk.name.encode()) <= _MAX_SERIAL:
+                raise Unsupported(f"vmm_qemu: disk name {disk.name!r} is longer than {_MAX_SERIAL} bytes")
+        if spec.vcpus < 1 or spec.memory < 1:
+            raise Unsupported("vmm_qemu: a machine needs at least one vCPU and some memory")
+
+    def _launcher(self, architecture: str) -> Launcher:
+        binary = find_binary(self._options.binary, architecture)
+        if binary is None:
+            raise NotFound(f"QEMU for {architecture} is not installed", hint=BINARY_HINT)
+        return Launcher(binary, self._options, self._records, self._boot_id)
+
+    def _kernel(self, architecture: str) -> Kernel:
+        source = find_source(self._options.kernel, architecture)
+        if source is None:
+            raise NotFound("no guest kernel was found", hint=INSTALL_HINT)
+        return prepare(source, architecture, self._host.cache)
+
+    def _try(self, machine: QemuMachine, launcher: Launcher, spec: MachineSpec, kernel: Kernel) -> None:
+        async def relaunch() -> Running:
+            return await launcher.launch(spec, kernel, kvm=False)
+
+        def verdict(trust: Trust) -> None:
+            self._verdicts.remember(kernel.digest, trust)
+
+        machine.try_kvm(min(self._options.kvm_boot_timeout, spec.boot_timeout), relaunch, verdict)
+
+
+@asynccontextmanager
+async def open_vmm(
+    host: Host, options: QemuOptions, capabilities: VmmCapabilities
+) -> AsyncGenerator[QemuVmm]:
+    """The backend, for as long as the context lasts."""
+    vmm = QemuVmm(host, options, capabilities)
+    try:
+        yield vmm
+    finally:
+        await vmm.aclose()
