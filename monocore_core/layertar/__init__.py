@@ -1,5 +1,17 @@
-"""Layer tars as a stream of events; see :mod:`.events` for what they are."""
+"""Layer tars as a stream of events: :func:`read_layer` reads them, :mod:`.events` says what they are.
+
+Worked example::
+
+    with layer.path.open("rb") as tar:
+        for event in read_layer(tar):
+            match event:
+                case Whiteout(path): ...   # remove it from the lower layers
+                case Opaque(path): ...     # remove what the lower layers have below it
+                case Entry(): ...          # make it
+"""
 
 from monocore_core.layertar.events import Entry, EntryKind, LayerEvent, Opaque, Segment, Whiteout
+from monocore_core.layertar.limits import Limits
+from monocore_core.layertar.reader import read_layer
 
-__all__ = ["Entry", "EntryKind", "LayerEvent", "Opaque", "Segment", "Whiteout"]
+__all__ = ["Entry", "EntryKind", "LayerEvent", "Limits", "Opaque", "Segment", "Whiteout", "read_layer"]
