@@ -1,0 +1,275 @@
+/* The monocore guest agent: PID 1 of a microVM. One thread, one epoll loop; docs/guest-protocol.md is what it speaks. */
+#ifndef MONOCORE_AGENT_H
+#define MONOCORE_AGENT_H
+
+#define _GNU_SOURCE
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { VERSION = 1 };
+
+/* Kinds of frames. */
+enum {
+    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE,
+    K_DATA = 0x20, K_END, K_CREDIT,
+    K_DONE = 0x40, K_FAILED, K_STARTED, K_EXITED, K_ADOPTED, K_GOODBYE,
+};
+
+/* Codes of FAILED. */
+enum { F_INVALID = 1, F_NO_COMMAND, F_NOT_EXECUTABLE, F_SYSTEM, F_STATE, F_LIMIT, F_NO_PATH };
+
+enum {
+    MAX_PAYLOAD = 0xffff,
+    HEAD = 8,
+    TRAILER = 4,
+    CHUNK = 32 * 1024,
+    WINDOW = 256 * 1024,
+    MAX_BODY = 4 * 1024 * 1024,
+    MAX_OPS = 1024,
+    MAX_WORDS = 64 * 1024,
+    MAX_TEXT = 480,
+    OUT_HIGH = 256 * 1024,   /* no more output is read above */
+    OUT_LIMIT = 1024 * 1024, /* no more requests are read above */
+};
+
+/* A sentence for the host about why something failed. */
+struct fault {
+    int code;
+    int err;
+    char text[MAX_TEXT];
+};
+
+/* Set a fault (the first one stays) and give -1. `err` is an errno whose words are appended, or 0. */
+int fail(struct fault *f, int code, int err, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* ---- wire.c: fields of bodies, and the queue towards the host ---- */
+
+struct span {
+    const uint8_t *data;
+    size_t size;
+};
+
+/* Take the next field; 1, 0 at the end, -1 when malformed. */
+int field_next(struct span *body, uint16_t *tag, struct span *value);
+/* A field's number. */
+int field_number(struct span value, int64_t *number, struct fault *f);
+/* A field's text into `buffer`, terminated; refuses NUL and more than `size` - 1 bytes. */
+int field_text(struct span value, char *buffer, size_t size, struct fault *f);
+
+uint16_t get16(const uint8_t *p);
+uint32_t get32(const uint8_t *p);
+uint64_t get64(const uint8_t *p);
+void put16(uint8_t *p, uint16_t v);
+void put32(uint8_t *p, uint32_t v);
+void put64(uint8_t *p, uint64_t v);
+
+/* A body of number fields, made in place. */
+struct body {
+    uint8_t data[MAX_TEXT + 128];
+    size_t size;
+};
+void body_number(struct body *b, uint16_t tag, int64_t value);
+void body_text(struct body *b, uint16_t tag, const char *text);
+
+void out_reset(uint32_t token);
+size_t out_pending(void);
+void out_bytes(const void *data, size_t size);
+void out_frame(uint8_t kind, uint8_t channel, uint32_t id, const void *payload, size_t size);
+/* Room for one data frame's payload of `size` bytes; commit what was put there. */
+uint8_t *out_reserve(size_t size);
+void out_commit(uint8_t kind, uint8_t channel, uint32_t id, size_t size);
+/* Write what the descriptor takes: 1 all, 0 it is full, -1 it is gone. */
+int out_flush(int fd);
+
+void send_done(uint32_t id, const struct body *b);
+void send_fault(uint32_t id, const struct fault *f);
+
+/* ---- channel.c: the host's end: sessions, frames in ---- */
+
+void channel_start(int epoll, int fd, bool listening, const char *port);
+void channel_event(uint32_t events);
+void channel_accept(void);
+/* Read, write and carry out what is possible; true when something was done. */
+bool channel_work(void);
+bool channel_flushed(void);
+/* End the session: the host broke the protocol or is gone. */
+void channel_broken(void);
+bool channel_in_session(void);
+void request(uint8_t kind, uint32_t id, struct span body);
+
+/* ---- ops.c: operations: processes and archives ---- */
+
+struct stream {
+    int fd; /* -1 closed */
+    bool ready;
+    bool ended; /* END was sent, or nothing is to be sent */
+    uint32_t credit;
+};
+
+enum op_kind { OP_PROCESS, OP_READ, OP_WRITE };
+
+struct op {
+    uint32_t id;
+    uint32_t generation;
+    enum op_kind kind;
+    pid_t pid;
+    bool started; /* the program runs */
+    bool exited;
+    bool released; /* the host wants nothing more */
+    bool terminal;
+    bool in_done; /* the host sent END */
+    int status;
+    bool oom;
+    int error_fd; /* where the child says what failed */
+    struct fault fault;
+    size_t fault_size;
+    struct stream out[2];
+    struct stream in;
+    uint8_t *pending; /* ring of WINDOW bytes for stdin */
+    size_t pending_at, pending_size;
+    uint32_t in_credit; /* what the host may send */
+    uint32_t in_consumed;
+};
+
+void ops_start(int epoll);
+void ops_event(uint64_t tag, uint32_t events);
+bool ops_work(void);
+void ops_reap(void);
+void ops_detach(void); /* a session ended */
+void ops_adopt(void);  /* a session began: report */
+uint32_t ops_next_id(void);
+uint32_t ops_count(void);
+bool ops_alive(void);
+void ops_signal_all(int number);
+int op_data(uint32_t id, struct span data); /* -1: the host broke the protocol */
+void op_end(uint32_t id);
+int op_credit(uint32_t id, uint8_t channel, uint32_t amount);
+void op_close(uint32_t id);
+void op_signal(uint32_t id, int number, bool group);
+void op_resize(uint32_t id, uint16_t rows, uint16_t columns);
+int op_spawn(uint32_t id, struct span body, struct fault *f);
+int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f);
+int op_check_id(uint32_t id, struct fault *f);
+
+/* ---- child.c, user.c: what happens between fork and exec ---- */
+
+struct limit {
+    int resource;
+    uint64_t soft, hard;
+};
+
+enum { MAX_LIMITS = 16 };
+
+struct spec {
+    char **argv;
+    char **env;
+    size_t argc, envc;
+    char cwd[4096];
+    char user[512];
+    bool terminal;
+    uint16_t rows, columns;
+    bool stdin_wanted;
+    struct limit limits[MAX_LIMITS];
+    size_t limit_count;
+};
+
+int spec_parse(struct span body, struct spec *spec, struct fault *f);
+void spec_free(struct spec *spec);
+/* Becomes the program, or writes a fault to `report` and exits. Descriptors: what becomes 0, 1, 2. */
+_Noreturn void child_run(const struct spec *spec, const int fds[3], int report);
+
+struct user {
+    uid_t uid;
+    gid_t gid;
+    gid_t groups[64];
+    size_t group_count;
+    char home[1024];
+};
+int user_find(const char *text, struct user *user, struct fault *f);
+
+/* ---- setup.c, root.c, files.c, net.c: from a booted kernel to a sandbox ---- */
+
+struct mount_entry {
+    bool share;
+    bool readonly;
+    char tag[64];
+    char target[1024];
+    int64_t size;
+};
+
+enum { MAX_MOUNTS = 64, MAX_ADDRESSES = 16, MAX_SERVERS = 8, MAX_HOSTS = 256 };
+
+struct address {
+    uint8_t prefix;
+    uint8_t size; /* 4 or 16 */
+    uint8_t bytes[16];
+};
+
+struct setup {
+    char hostname[65];
+    bool tied;
+    bool share_root, share_writable;
+    char root_name[64];
+    char root_filesystem[32];
+    int upper; /* 0 none, 1 memory, 2 disk */
+    int64_t upper_size;
+    char upper_name[64];
+    struct mount_entry mounts[MAX_MOUNTS];
+    size_t mount_count;
+    bool network;
+    uint8_t mac[6];
+    int64_t mtu;
+    struct address addresses[MAX_ADDRESSES];
+    size_t address_count;
+    char gateways[2][64];
+    size_t gateway_count;
+    char servers[MAX_SERVERS][64];
+    size_t server_count;
+    char search[MAX_SERVERS][256];
+    size_t search_count;
+    struct {
+        char address[64];
+        char name[256];
+    } hosts[MAX_HOSTS];
+    size_t host_count;
+};
+
+/* Entropy and time are applied while parsing: they come first. */
+int setup_parse(struct span body, struct setup *setup, struct fault *f);
+int setup_run(const struct setup *setup, struct fault *f);
+int root_mount(const struct setup *setup, struct fault *f);
+int files_write(const struct setup *setup, struct fault *f);
+int net_configure(const struct setup *setup, struct fault *f);
+int time_set(int64_t ns, struct fault *f);
+/* Mounts that PID 1 needs before anything; opens the port. */
+void boot_mounts(void);
+int port_open(const char *name, char *path, size_t size);
+/* Wait for a uevent, at most `ms`; false when time is up. */
+int uevent_open(void);
+bool uevent_wait(int fd, int64_t deadline);
+/* Make folders (mkdir -p) below `root`, never leaving it, and open the last one (O_PATH). */
+int open_folder(int root, const char *path, mode_t mode);
+
+/* ---- archive_read.c, archive_write.c: helpers in a child ---- */
+
+int archive_read(const char *path, int fd, struct fault *f);
+int archive_write(const char *path, int fd, struct fault *f);
+
+/* ---- stats.c ---- */
+
+void stats_body(struct body *b);
+int64_t oom_kills(void);
+
+/* ---- main.c ---- */
+
+extern bool test_mode; /* not PID 1 of a machine: leaves the host alone */
+int64_t now_ns(void);
+void shutdown_begin(int64_t grace_ms);
+void power_off(void) __attribute__((noreturn));
+void state_tied(void); /* the channel closed */
+extern int64_t started_ns, listening_ns;
+extern bool is_set_up, is_tied;
+
+#endif

@@ -1,0 +1,134 @@
+/* /etc/hostname, /etc/hosts, /etc/resolv.conf: whatever the image has there, links included, gives way. */
+#include "agent.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct text {
+    char data[128 * 1024];
+    size_t size;
+};
+
+__attribute__((format(printf, 2, 3))) static void add(struct text *t, const char *format, ...)
+{
+    va_list arguments;
+    __builtin_va_start(arguments, format);
+    int n = vsnprintf(t->data + t->size, sizeof t->data - t->size, format, arguments);
+    __builtin_va_end(arguments);
+    if (n > 0 && (size_t)n < sizeof t->data - t->size)
+        t->size += (size_t)n;
+}
+
+static int write_new(int folder, const char *name, const struct text *t)
+{
+    int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -1;
+    size_t done = 0;
+    while (done < t->size) {
+        ssize_t n = write(fd, t->data + done, t->size - done);
+        if (n < 0) {
+            close(fd);
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    fchmod(fd, 0644);
+    return close(fd);
+}
+
+/* On a root that cannot be written: a file of ours bound over the image's, when it has one. */
+static int bind_over(int etc, const char *name, const struct text *t)
+{
+    char from[96], to[64];
+    int memory = open("/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int target = openat(etc, name, O_PATH | O_CLOEXEC);
+    int result = -1;
+    snprintf(from, sizeof from, ".monocore-%s", name);
+    if (memory >= 0 && target >= 0 && write_new(memory, from, t) == 0) {
+        snprintf(from, sizeof from, "/dev/shm/.monocore-%s", name);
+        snprintf(to, sizeof to, "/proc/self/fd/%d", target);
+        result = mount(from, to, NULL, MS_BIND, NULL);
+        unlink(from);
+    }
+    if (memory >= 0)
+        close(memory);
+    if (target >= 0)
+        close(target);
+    return result;
+}
+
+static int put_file(int etc, const char *name, const struct text *t, struct fault *f)
+{
+    char temporary[64];
+    snprintf(temporary, sizeof temporary, ".monocore-%s", name);
+    unlinkat(etc, temporary, 0);
+    if (write_new(etc, temporary, t) == 0 && renameat(etc, temporary, etc, name) == 0)
+        return 0;
+    int err = errno;
+    unlinkat(etc, temporary, 0);
+    if (err == EROFS) {
+        bind_over(etc, name, t); /* without such a file in the image there is no place for ours */
+        return 0;
+    }
+    return fail(f, F_SYSTEM, err, "cannot write /etc/%s", name);
+}
+
+static void hosts_text(const struct setup *s, struct text *t)
+{
+    char address[INET6_ADDRSTRLEN];
+    t->size = 0;
+    add(t, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (size_t i = 0; s->hostname[0] && i < s->address_count; i++) {
+        const struct address *a = &s->addresses[i];
+        if (inet_ntop(a->size == 4 ? AF_INET : AF_INET6, a->bytes, address, sizeof address))
+            add(t, "%s\t%s\n", address, s->hostname);
+    }
+    if (s->hostname[0] && !s->address_count)
+        add(t, "127.0.1.1\t%s\n", s->hostname);
+    for (size_t i = 0; i < s->host_count; i++)
+        add(t, "%s\t%s\n", s->hosts[i].address, s->hosts[i].name);
+}
+
+static void resolver_text(const struct setup *s, struct text *t)
+{
+    t->size = 0;
+    for (size_t i = 0; i < s->server_count; i++)
+        add(t, "nameserver %s\n", s->servers[i]);
+    for (size_t i = 0; i < s->search_count; i++)
+        add(t, "%s%s%s", i ? " " : "search ", s->search[i], i + 1 == s->search_count ? "\n" : "");
+}
+
+int files_write(const struct setup *s, struct fault *f)
+{
+    static struct text t;
+    int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int etc = root < 0 ? -1 : open_folder(root, "/etc", 0755);
+    if (root >= 0)
+        close(root);
+    if (etc < 0) /* a read-only root without /etc */
+        return errno == EROFS ? 0 : fail(f, F_SYSTEM, errno, "cannot open /etc");
+    int result = 0;
+    if (s->hostname[0]) {
+        t.size = 0;
+        add(&t, "%s\n", s->hostname);
+        result = put_file(etc, "hostname", &t, f);
+    }
+    if (result == 0) {
+        hosts_text(s, &t);
+        result = put_file(etc, "hosts", &t, f);
+    }
+    if (result == 0 && s->server_count) {
+        resolver_text(s, &t);
+        result = put_file(etc, "resolv.conf", &t, f);
+    }
+    close(etc);
+    return result;
+}

@@ -1,0 +1,229 @@
+/* The sandbox's root: image, overlay, kernel file systems, pivot. */
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOWER "/run/lower"
+#define UPPER "/run/upper"
+#define ROOT "/run/root"
+
+static const int64_t DISK_WAIT = 10LL * 1000000000;
+
+static int open_in(int root, const char *path, uint64_t flags)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+}
+
+int open_folder(int root, const char *path, mode_t mode)
+{
+    char part[1100];
+    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    int folder = open_in(root, "/", O_PATH | O_DIRECTORY);
+    /* Every prefix is resolved anew from the root, so that links in the image lead where they would inside. */
+    for (char *p = part; folder >= 0 && *p;) {
+        p += strspn(p, "/");
+        if (!*p)
+            break;
+        char *name = p;
+        p += strcspn(p, "/");
+        char kept = *p;
+        *p = 0;
+        int next = open_in(root, part, O_PATH | O_DIRECTORY);
+        if (next < 0 && errno == ENOENT && mkdirat(folder, name, mode) == 0)
+            next = open_in(root, part, O_PATH | O_DIRECTORY);
+        int err = errno;
+        *p = kept;
+        close(folder);
+        folder = next;
+        errno = err;
+    }
+    return folder;
+}
+
+static int mount_at(int root, const char *what, const char *target, const char *type, unsigned long flags, const char *data)
+{
+    char path[64];
+    int fd = open_folder(root, target, 0755);
+    if (fd < 0)
+        return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int result = mount(what, path, type, flags, data), err = errno;
+    close(fd);
+    errno = err;
+    return result;
+}
+
+/* ---- disks ---- */
+
+static bool try_disk(const char *serial, char *path, size_t size)
+{
+    DIR *folder = opendir("/sys/block");
+    struct dirent *entry;
+    bool found = false;
+    while (folder && !found && (entry = readdir(folder))) {
+        char file[300], text[64] = "";
+        snprintf(file, sizeof file, "/sys/block/%s/serial", entry->d_name);
+        int fd = open(file, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        ssize_t n = read(fd, text, sizeof text - 1);
+        close(fd);
+        text[n > 0 ? n : 0] = 0;
+        text[strcspn(text, "\n")] = 0;
+        found = !strcmp(text, serial);
+        if (found) {
+            snprintf(path, size, "/dev/%s", entry->d_name);
+            found = access(path, F_OK) == 0;
+        }
+    }
+    if (folder)
+        closedir(folder);
+    return found;
+}
+
+static int find_disk(const char *serial, char *path, size_t size, struct fault *f)
+{
+    int64_t deadline = now_ns() + DISK_WAIT;
+    if (try_disk(serial, path, size))
+        return 0;
+    int events = uevent_open();
+    bool found = false;
+    while (!(found = try_disk(serial, path, size)) && uevent_wait(events, deadline)) {
+    }
+    if (events >= 0)
+        close(events);
+    return found ? 0 : fail(f, F_SYSTEM, 0, "the guest has no disk with the serial '%s'", serial);
+}
+
+static int mount_image(const struct setup *s, const char *target, struct fault *f)
+{
+    char path[300];
+    if (s->share_root) {
+        unsigned long flags = s->share_writable && !s->upper ? 0 : MS_RDONLY;
+        if (mount(s->root_name, target, "virtiofs", flags, NULL) < 0)
+            return fail(f, F_SYSTEM, errno, "cannot mount the share '%s'", s->root_name);
+        return 0;
+    }
+    if (find_disk(s->root_name, path, sizeof path, f) < 0)
+        return -1;
+    if (mount(path, target, s->root_filesystem, MS_RDONLY, NULL) < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount the disk '%s' as %s", s->root_name, s->root_filesystem);
+    return 0;
+}
+
+static int mount_upper(const struct setup *s, struct fault *f)
+{
+    char path[300], options[64] = "mode=755";
+    if (s->upper == 1) {
+        if (s->upper_size > 0)
+            snprintf(options, sizeof options, "mode=755,size=%lld", (long long)s->upper_size);
+        if (mount("upper", UPPER, "tmpfs", 0, options) < 0)
+            return fail(f, F_SYSTEM, errno, "cannot mount memory for writing");
+        return 0;
+    }
+    if (find_disk(s->upper_name, path, sizeof path, f) < 0)
+        return -1;
+    if (mount(path, UPPER, "ext4", MS_NOATIME, NULL) < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount the disk '%s' for writing", s->upper_name);
+    return 0;
+}
+
+static int mount_overlay(const struct setup *s, struct fault *f)
+{
+    struct stat st;
+    if (mount_image(s, LOWER, f) < 0 || mount_upper(s, f) < 0)
+        return -1;
+    mkdir(UPPER "/work", 0700);
+    if (mkdir(UPPER "/upper", 0755) == 0 && stat(LOWER, &st) == 0) { /* the root folder's looks come from above */
+        (void)!chown(UPPER "/upper", st.st_uid, st.st_gid);
+        chmod(UPPER "/upper", st.st_mode & 07777);
+    }
+    if (mount("overlay", ROOT, "overlay", 0, "lowerdir=" LOWER ",upperdir=" UPPER "/upper,workdir=" UPPER "/work") < 0)
+        return fail(f, F_SYSTEM, errno, "cannot overlay the image with a writable layer");
+    return 0;
+}
+
+/* ---- kernel file systems ---- */
+
+static void make_device_links(int root)
+{
+    static const char *const links[][2] = {
+        {"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+    };
+    int dev = open_in(root, "/dev", O_PATH | O_DIRECTORY);
+    for (size_t i = 0; dev >= 0 && i < sizeof links / sizeof links[0]; i++)
+        (void)!symlinkat(links[i][0], dev, links[i][1]);
+    if (dev >= 0)
+        close(dev);
+}
+
+static int mount_kernel(int root, struct fault *f)
+{
+    unsigned long safe = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (mount_at(root, "proc", "/proc", "proc", safe, NULL) < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount /proc");
+    if (mount_at(root, "sys", "/sys", "sysfs", safe, NULL) < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount /sys");
+    if (mount_at(root, "dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755") < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount /dev");
+    make_device_links(root);
+    if (mount_at(root, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5") < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount /dev/pts");
+    mount_at(root, "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+    mount_at(root, "mqueue", "/dev/mqueue", "mqueue", safe, NULL);
+    mount_at(root, "cgroup2", "/sys/fs/cgroup", "cgroup2", safe, NULL);
+    return 0;
+}
+
+static int mount_extra(int root, const struct mount_entry *m, struct fault *f)
+{
+    char options[64] = "mode=1777";
+    int result;
+    if (m->share) {
+        result = mount_at(root, m->tag, m->target, "virtiofs", m->readonly ? MS_RDONLY : 0, NULL);
+    } else {
+        if (m->size > 0)
+            snprintf(options, sizeof options, "mode=1777,size=%lld", (long long)m->size);
+        result = mount_at(root, "tmpfs", m->target, "tmpfs", MS_NOSUID | MS_NODEV, options);
+    }
+    return result < 0 ? fail(f, F_SYSTEM, errno, "cannot mount on '%.200s'", m->target) : 0;
+}
+
+static int pivot(struct fault *f)
+{
+    if (chdir(ROOT) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+        return fail(f, F_SYSTEM, errno, "cannot enter the sandbox's root");
+    return 0;
+}
+
+int root_mount(const struct setup *s, struct fault *f)
+{
+    mkdir(LOWER, 0755);
+    mkdir(UPPER, 0755);
+    mkdir(ROOT, 0755);
+    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    if ((s->upper ? mount_overlay(s, f) : mount_image(s, ROOT, f)) < 0)
+        return -1;
+    int root = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return fail(f, F_SYSTEM, errno, "cannot open the sandbox's root");
+    int result = mount_kernel(root, f);
+    for (size_t i = 0; result == 0 && i < s->mount_count; i++)
+        result = mount_extra(root, &s->mounts[i], f);
+    close(root);
+    return result < 0 ? -1 : pivot(f);
+}

@@ -1,0 +1,48 @@
+"""The disk that the kernel boots from: the agent as ``/init``, and empty folders to mount on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from monocore_core.erofs import directory, regular, self_contained
+from monocore_core.guest.binary import agent_binary
+
+_FOLDERS: Final = (b"dev", b"proc", b"run", b"sys")
+
+
+def boot_disk(architecture: str, cache: Path) -> Path:
+    """A raw EROFS image, made once for each agent.
+
+    Args:
+        architecture: the guest's, in Go's words.
+        cache: folder for what is built here; safe to share and to delete.
+
+    Raises:
+        Unsupported: there is no agent for this architecture, and no compiler.
+        GuestError: the compiler refused.
+    """
+    agent = agent_binary(architecture, cache).read_bytes()
+    digest = hashlib.sha256(agent).hexdigest()[:16]
+    disk = cache / f"boot-{architecture}-{digest}.erofs"
+    if disk.exists():
+        return disk
+    image = self_contained(
+        directory({b"init": regular(agent, mode=0o755), **{name: directory() for name in _FOLDERS}}),
+        name=b"monocore-boot",
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=cache, prefix=".boot-", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(disk)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    return disk
