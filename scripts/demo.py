@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.bench.content import MIB, Content, layout
-from scripts.bench.peers import PeerFailed, push, registry
+from monocore_core.errors import MonocoreError
+from monocore_core.testing.registry import LocalRegistry
+from monocore_core.testing.samples import busybox_image
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".cache" / "demo"
@@ -23,17 +24,20 @@ TIMEOUT = 240.0
 WORDS = "echo Linux $(uname -r) on $(nproc) CPU, $(ps | wc -l) processes, root on $(mount | head -n 1)"
 
 
+class DemoFailed(Exception):
+    """A step did not end as it should."""
+
+
 def main() -> int:
     """Run the demonstration; 0 when everything was as it should be."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     try:
-        with registry(FOLDER / "registry") as address:
-            content = Content(16 * MIB, 600, 2, busybox=True)
-            reference = push(layout(content, FOLDER).path, address, "demo/busybox")
-            print(f"A registry serves {reference} (two layers, {content.files} files).")
+        with LocalRegistry(FOLDER / "registry") as registry:
+            reference = registry.push(busybox_image(), "demo/busybox")
+            print(f"A registry serves {reference}.")
             _steps(reference)
-    except PeerFailed as error:
+    except (DemoFailed, MonocoreError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     print(f"\nDone in {time.monotonic() - started:.1f} s.")
@@ -57,7 +61,7 @@ def _show(*words: str, expect: int = 0) -> float:
     """Run ``monocore``, showing the command, what it prints, its exit code and the seconds it took, which are returned.
 
     Raises:
-        PeerFailed: it ended otherwise than expected.
+        DemoFailed: it ended otherwise than expected.
     """
     print(f"\n$ monocore {shlex.join(words)}", flush=True)
     argv = [str(Path(sys.executable).with_name("monocore")), *words]
@@ -67,7 +71,7 @@ def _show(*words: str, expect: int = 0) -> float:
     took = time.monotonic() - started
     print(f"[exit code {done.returncode}, {took:.2f} s]", flush=True)
     if done.returncode != expect:
-        raise PeerFailed(f"monocore {words[0]} ended with {done.returncode}, not {expect}")
+        raise DemoFailed(f"monocore {words[0]} ended with {done.returncode}, not {expect}")
     return took
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from monocore_core.errors import MonocoreError
 from scripts.bench import assemble, machine, pull
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
@@ -47,7 +48,7 @@ def main() -> int:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         try:
             sections.append(SECTIONS[name](cache, options.quick))
-        except PeerFailed as error:
+        except (MonocoreError, PeerFailed) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
     about = {

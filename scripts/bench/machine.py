@@ -14,9 +14,11 @@ from pathlib import Path
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
-from scripts.bench.content import MIB, Content, layout
+from monocore_core.testing.registry import LocalRegistry
+from monocore_core.testing.samples import busybox_image
+from scripts.bench.content import MIB
 from scripts.bench.measure import Claim, Row, Section, in_turns, timed
-from scripts.bench.peers import TIMEOUT, BareMachine, PeerFailed, bare_disk, push, registry
+from scripts.bench.peers import TIMEOUT, BareMachine, PeerFailed, bare_disk
 
 BOOT_TITLE = "cold start: `monocore run IMAGE true` to its exit, image in the store"
 ROUND_TRIP_TITLE = "command in a running sandbox: start, exit status, nothing else"
@@ -31,8 +33,8 @@ def boot(cache: Path, quick: bool) -> Section:
     """Cold starts, in turns with bare QEMU."""
     home = Path(tempfile.mkdtemp(dir=cache))
     try:
-        with registry(cache / "registry") as address:
-            reference = _image(cache, address)
+        with LocalRegistry(cache / "registry") as registry:
+            reference = registry.push(busybox_image(), "bench/small")
             _monocore(home, "pull", reference)
         argv = ("run", "--pull", "never", "-m", f"{_MEMORY}m", reference, "true")
         _monocore(
@@ -59,18 +61,15 @@ def round_trip(cache: Path, quick: bool) -> Section:
     """Commands, one after the other, in one sandbox."""
     home = Path(tempfile.mkdtemp(dir=cache))
     try:
-        with registry(cache / "registry") as address:
-            samples = asyncio.run(_commands(home, _image(cache, address), 50 if quick else 300))
+        with LocalRegistry(cache / "registry") as registry:
+            reference = registry.push(busybox_image(), "bench/small")
+            samples = asyncio.run(_commands(home, reference, 50 if quick else 300))
     finally:
         shutil.rmtree(home)
     row = Row("round trip", "exec true", samples)
     p50, p95 = row.median * 1000, row.percentile(95) * 1000
     target = f"p50 {p50:.1f} ms, p95 {p95:.1f} ms (target p50 {ROUND_TRIP * 1000:g} ms under TCG)"
     return Section(ROUND_TRIP_TITLE, (row,), (Claim(target, row.median <= ROUND_TRIP),))
-
-
-def _image(cache: Path, address: str) -> str:
-    return push(layout(Content(MIB, 40, 1, busybox=True), cache).path, address, "bench/small")
 
 
 async def _commands(home: Path, reference: str, count: int) -> tuple[float, ...]:

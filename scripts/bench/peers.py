@@ -1,21 +1,15 @@
-"""The programs that monocore is measured against: a registry to pull from, skopeo, umoci, and QEMU by itself."""
+"""The programs that monocore is measured against: skopeo, umoci, and QEMU by itself."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from attrs import frozen
 
-#: Seconds until a program that was started must answer.
-START_TIMEOUT = 20.0
 #: Seconds that any one program of the benchmark may take.
 TIMEOUT = 600.0
 
@@ -48,54 +42,6 @@ def run(argv: Sequence[str], accept: frozenset[int] = frozenset({0})) -> str:
     if done.returncode not in accept:
         raise PeerFailed(f"{argv[0]} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
     return done.stdout
-
-
-@contextmanager
-def registry(folder: Path) -> Generator[str]:
-    """A docker-registry on loopback that keeps its blobs in ``folder``; yields ``host:port``."""
-    program = need("docker-registry", "docker-registry")
-    folder.mkdir(parents=True, exist_ok=True)
-    address = f"127.0.0.1:{_free_port()}"
-    config = folder / "config.yml"
-    config.write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder / 'blobs'}}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '{address}'}}\n"
-    )
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(
-            [program, "serve", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        ) as process,
-    ):
-        try:
-            _wait_for_registry(address, process, folder / "log")
-            yield address
-        finally:
-            process.terminate()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for_registry(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        connection = http.client.HTTPConnection(address, timeout=1)
-        try:
-            connection.request("GET", "/v2/")
-            if connection.getresponse().status < 500:
-                return
-        except OSError as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                words = log.read_text(errors="replace")[-400:]
-                raise PeerFailed(f"docker-registry does not answer at {address}: {words}") from error
-            time.sleep(0.02)  # a listening socket of another process cannot be awaited
-        finally:
-            connection.close()
 
 
 def push(layout: Path, address: str, name: str) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+from monocore_core.testing.registry import LocalRegistry
 from scripts.bench.content import MIB, Content, Layout, layout
 from scripts.bench.measure import Claim, Section, in_turns, timed
-from scripts.bench.peers import TIMEOUT, PeerFailed, push, registry, skopeo_and_umoci
+from scripts.bench.peers import TIMEOUT, PeerFailed, push, skopeo_and_umoci
 
 TITLE = "pull + root: registry on loopback to runnable"
 #: What the design asks for.
@@ -27,14 +28,12 @@ AHEAD = 8
 
 def measure(cache: Path, quick: bool) -> Section:
     """Run the comparison."""
-    content = (
-        Content(100 * MIB, 3_000, 2, busybox=True) if quick else Content(640 * MIB, 15_000, 2, busybox=True)
-    )
+    content = Content(100 * MIB, 3_000, 2) if quick else Content(640 * MIB, 15_000, 2)
     image = layout(content, cache)
     packed = sum(blob.stat().st_size for blob in image.blobs)
     plain = sum(tar.stat().st_size for tar in image.tars)
-    with registry(cache / "registry") as address:
-        reference = push(image.path, address, "bench/pull")
+    with LocalRegistry(cache / "registry") as registry:
+        reference = push(image.path, registry.address, "bench/pull")
         rows = in_turns(
             "pull",
             {
