@@ -47,38 +47,40 @@ class Launcher:
         with ExitStack() as stack:
             console_read, console_write = _pipe(stack)
             words_read, words_write = _pipe(stack)
-            agent = stack.enter_context(sockets.listen(spec.directory, sockets.AGENT_SOCKET))
-            monitor = stack.enter_context(sockets.listen(spec.directory, sockets.QMP_SOCKET))
-            facts = Facts(
-                binary=self.binary,
-                kernel=kernel.path,
-                kvm=kvm,
-                agent_fd=agent.fileno(),
-                qmp_fd=monitor.fileno(),
-                console_fd=console_write,
-                translation_cache=self.options.translation_cache,
-                durable=self.options.durable,
-            )
-            inherit = [facts.agent_fd, facts.qmp_fd, console_write, console_read, words_read]
-            if isinstance(spec.attachment, Tap) and spec.attachment.fd is not None:
-                inherit.append(spec.attachment.fd)
             pump = self._pump(spec, os.dup(console_read), fresh=True)
             words = LastWords(os.dup(words_read))
             try:
-                child = process.spawn(
-                    command_line(spec, facts), stderr=words_write, inherit=inherit, tied=spec.foreground
+                agent = stack.enter_context(sockets.listen(spec.directory, sockets.AGENT_SOCKET))
+                monitor = stack.enter_context(sockets.listen(spec.directory, sockets.QMP_SOCKET))
+                facts = Facts(
+                    binary=self.binary,
+                    kernel=kernel.path,
+                    kvm=kvm,
+                    agent_fd=agent.fileno(),
+                    qmp_fd=monitor.fileno(),
+                    console_fd=console_write,
+                    translation_cache=self.options.translation_cache,
+                    durable=self.options.durable,
                 )
+                inherit = (
+                    facts.agent_fd,
+                    facts.qmp_fd,
+                    console_write,
+                    console_read,
+                    words_read,
+                    *_taps(spec),
+                )
+                argv = command_line(spec, facts)
+                child = process.spawn(argv, stderr=words_write, inherit=inherit, tied=spec.foreground)
             except BaseException:
                 pump.close()
                 words.close()
                 sockets.remove(spec.directory)
                 raise
         running = Running(child, pump, words, spec.directory, kvm)
+        record = Record(child.pid, child.started, self.boot_id, kernel.digest, kvm, console_read, words_read)
         try:
-            self.records.write(
-                spec.key,
-                Record(child.pid, child.started, self.boot_id, kernel.digest, kvm, console_read, words_read),
-            )
+            self.records.write(spec.key, record)
             await running.greet()
         except BaseException:
             await running.end(0)
@@ -108,7 +110,7 @@ class Launcher:
         try:
             await running.greet()
         except BaseException:
-            running.release()
+            await running.release()
             raise
         return running, record
 
@@ -125,6 +127,12 @@ class Launcher:
         except OSError as error:
             os.close(pipe)
             raise StorageError(f"console {spec.console}: {error.strerror}") from error
+
+
+def _taps(spec: MachineSpec) -> tuple[int, ...]:
+    """Descriptors of the attachment that QEMU inherits."""
+    attachment = spec.attachment
+    return (attachment.fd,) if isinstance(attachment, Tap) and attachment.fd is not None else ()
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:

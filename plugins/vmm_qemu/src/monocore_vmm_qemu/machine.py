@@ -102,9 +102,7 @@ class QemuMachine:
         """Let it run on without us."""
         await self._abandon_trial()
         await self._close_channel()
-        self._running.release()
-        if self._running.qmp is not None:
-            await self._running.qmp.aclose()
+        await self._running.release()
 
     async def _agent(self, running: Running) -> None:
         """Wait for the agent's port, or the machine's end, or the deadline."""

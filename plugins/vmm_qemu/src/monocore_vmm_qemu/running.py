@@ -20,6 +20,8 @@ from monocore_vmm_qemu.qmp import Message, Qmp
 
 #: Seconds for the monitor to be closed after the process has ended.
 _DRAIN = 1.0
+#: Seconds for the monitor to answer, on a host that is very busy.
+_GREETING = 15.0
 _NO_MEMORY = "cannot allocate memory"
 
 
@@ -82,19 +84,21 @@ class Running:
         """Open the monitor and learn whether the agent's port is open.
 
         Raises:
-            MachineError: QEMU ended before it could serve, with its last words.
+            MachineError: QEMU ended before it could serve, with its last words, or does not answer.
         """
         opening = asyncio.create_task(self._open_monitor())
         try:
-            await asyncio.wait((opening, self.ended), return_when=asyncio.FIRST_COMPLETED)
-            if self.process.ended:
-                raise failure(await self.ended)
-            await opening
+            await asyncio.wait((opening, self.ended), timeout=_GREETING, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done() and opening.exception() is None:
+                return
+            # a monitor that closes at once is the first sign of a process that is ending
+            await asyncio.wait([self.ended], timeout=_DRAIN if opening.done() else 0)
         finally:
             opening.cancel()
             await asyncio.wait([opening])
-            if not opening.cancelled():
-                opening.exception()  # seen
+        if self.ended.done():
+            raise failure(self.ended.result())
+        raise MachineError(f"QEMU (process {self.process.pid}) does not answer on its monitor")
 
     async def end(self, grace: float) -> MachineExit:
         """Ask QEMU to quit, then terminate it at half of ``grace`` seconds, then kill it. Cancellation: it is killed."""
@@ -108,9 +112,10 @@ class Running:
             self.process.signal(signal.SIGKILL)
         return await asyncio.shield(self.ended)
 
-    def release(self) -> None:
-        """Let the machine run on without us."""
+    async def release(self) -> None:
+        """Let the machine run on without us. A repeat does nothing."""
         self.ended.cancel()
+        await asyncio.wait([self.ended])
         self.console.close()
         self.words.close()
         self.process.release()
