@@ -1,18 +1,15 @@
-"""OCI and Docker documents: bytes to values, bounded and checked (image-spec v1.1: manifest, index, config, descriptor).
+"""Image documents: bytes of a manifest, index or configuration to values of :mod:`monocore_core.model.oci`, bounded.
 
-Unknown keys are kept in ``extra``; what we cannot run is refused by name. Pure; only the standard library's JSON is used.
+Worked example::
+
+    document = parse_manifest(body, "application/vnd.oci.image.index.v1+json")
+    if isinstance(document, Index):
+        descriptor = select_platform(document, Platform("linux", "amd64"))
 """
 
 from monocore_core.ocidoc.config import parse_config
-from monocore_core.ocidoc.manifest import MAX_LAYERS, MAX_MANIFESTS, parse_manifest
-from monocore_core.ocidoc.platforms import select_platform
-from monocore_core.ocidoc.reading import MAX_DOCUMENT
+from monocore_core.ocidoc.limits import MAX_DOCUMENT, MAX_LAYERS, MAX_MANIFESTS
+from monocore_core.ocidoc.manifest import parse_manifest
+from monocore_core.ocidoc.select import select_platform
 
-__all__ = [
-    "MAX_DOCUMENT",
-    "MAX_LAYERS",
-    "MAX_MANIFESTS",
-    "parse_config",
-    "parse_manifest",
-    "select_platform",
-]
+__all__ = ["MAX_DOCUMENT", "MAX_LAYERS", "MAX_MANIFESTS", "parse_config", "parse_manifest", "select_platform"]

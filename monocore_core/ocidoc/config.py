@@ -1,105 +1,96 @@
-"""Image configurations (image-spec config.md)."""
+"""Image configurations (OCI image-spec v1.1, ``config.md``), Docker's among them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded
+from monocore_core.errors import Corrupt, Unsupported
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import ImageConfig, Platform
-from monocore_core.ocidoc.manifest import MAX_LAYERS
-from monocore_core.ocidoc.reading import (
-    Table,
-    extra_of,
-    list_at,
-    mapping_at,
-    read_object,
-    table_at,
-    text,
-    text_at,
-    texts_at,
-)
+from monocore_core.ocidoc import document as read
+from monocore_core.ocidoc.document import Object
+from monocore_core.ocidoc.limits import MAX_LAYERS
 
-#: Bytes of all arguments or of the whole environment: half of what Linux lets an exec have (MAX_ARG_STRLEN · 16).
-MAX_WORDS = 1024 * 1024
-_KEYS = frozenset({"os", "architecture", "variant", "config", "rootfs", "created"})
+_ROOT = frozenset({"created", "architecture", "os", "variant", "config", "rootfs"})
+_CONFIG = frozenset(
+    {
+        "Cmd",
+        "Entrypoint",
+        "Env",
+        "ExposedPorts",
+        "Labels",
+        "StopSignal",
+        "User",
+        "Volumes",
+        "WorkingDir",
+    }
+)
 
 
 def parse_config(data: bytes) -> ImageConfig:
-    """Read an image configuration.
+    """An image's configuration. ``extra["config"]`` has the unknown members of its section ``config``.
 
     Raises:
         Corrupt: malformed.
-        LimitExceeded: more of anything than is allowed.
+        LimitExceeded: beyond a bound of :mod:`.limits`.
+        Unsupported: it names no architecture, so it is no image that runs (a signature, an attestation).
     """
-    table = read_object(data, "image configuration")
-    run = table_at(table.get("config") or {}, "config")
-    platform = Platform(
-        text_at(table, "os", "config") or "linux",
-        text_at(table, "architecture", "config"),
-        text_at(table, "variant", "config"),
-    )
-    if not platform.architecture:
-        raise Corrupt("image configuration does not say its architecture")
+    root = read.load(data, "image configuration")
+    run = read.mapping(root, "config", "configuration")
+    where = "configuration.config"
+    extra = read.unknown(root, _ROOT)
+    if others := read.unknown(run, _CONFIG):
+        extra["config"] = others
     return ImageConfig(
-        platform=platform,
-        diff_ids=_diff_ids(table),
-        entrypoint=_words(run, "Entrypoint"),
-        cmd=_words(run, "Cmd"),
-        env=_bounded(texts_at(run, "Env", "config"), "Env"),
-        working_dir=text_at(run, "WorkingDir", "config"),
-        user=text_at(run, "User", "config"),
-        exposed_ports=_keys(run, "ExposedPorts"),
-        volumes=_keys(run, "Volumes"),
-        labels=mapping_at(run, "Labels", "config"),
-        stop_signal=text_at(run, "StopSignal", "config"),
-        created=_created(text_at(table, "created", "config")),
-        extra=extra_of(table, _KEYS),
+        platform=_platform(root),
+        diff_ids=_diff_ids(root),
+        entrypoint=read.words(run, "Entrypoint", where),
+        cmd=read.words(run, "Cmd", where),
+        env=read.words(run, "Env", where) or (),
+        working_dir=read.text(run, "WorkingDir", where),
+        user=read.text(run, "User", where),
+        exposed_ports=tuple(read.mapping(run, "ExposedPorts", where)),
+        volumes=tuple(read.mapping(run, "Volumes", where)),
+        labels=read.texts(run, "Labels", where),
+        stop_signal=read.text(run, "StopSignal", where),
+        created=_created(root),
+        extra=extra,
     )
 
 
-def _diff_ids(table: Table) -> tuple[Digest, ...]:
-    rootfs = table_at(table.get("rootfs"), "config.rootfs")
-    if text_at(rootfs, "type", "config.rootfs") != "layers":
-        raise Corrupt("config.rootfs.type is not 'layers'")
-    found: list[Digest] = []
-    for i, item in enumerate(list_at(rootfs, "diff_ids", "config.rootfs", limit=MAX_LAYERS)):
-        try:
-            found.append(Digest.parse(text(item, f"config.rootfs.diff_ids[{i}]")))
-        except InvalidInput as error:
-            raise Corrupt(f"config.rootfs.diff_ids[{i}]: {error.brief}") from error
-    return tuple(found)
+def _platform(root: Object) -> Platform:
+    architecture = read.text(root, "architecture", "configuration").lower()
+    if not architecture:
+        raise Unsupported(
+            "the image's configuration names no architecture",
+            hint="it is not an image that can run, but perhaps a signature or another artifact",
+        )
+    system = read.text(root, "os", "configuration").lower() or "linux"
+    variant = read.text(root, "variant", "configuration").lower()
+    return Platform(system, architecture, variant)
 
 
-def _words(run: Table, key: str) -> tuple[str, ...] | None:
-    """A list of words; a single string, which old builders wrote, is one word; null says nothing."""
-    value = run.get(key)
-    if value is None:
+def _diff_ids(root: Object) -> tuple[Digest, ...]:
+    rootfs = read.mapping(root, "rootfs", "configuration")
+    kind = read.text(rootfs, "type", "configuration.rootfs")
+    if kind not in {"", "layers"}:
+        raise Unsupported(f"the image's rootfs is of type {kind[:40]!r} instead of 'layers'")
+    if not rootfs:
+        raise Corrupt("configuration.rootfs is missing")
+    listed = read.items(rootfs, "diff_ids", "configuration.rootfs", MAX_LAYERS) or []
+    return tuple(
+        read.digest(item, f"configuration.rootfs.diff_ids[{number}]") for number, item in enumerate(listed)
+    )
+
+
+def _created(root: Object) -> datetime | None:
+    text = read.text(root, "created", "configuration")
+    if not text:
         return None
-    if isinstance(value, str):
-        return (text(value, f"config.{key}"),)
-    return _bounded(texts_at(run, key, "config"), key)
-
-
-def _bounded(words: tuple[str, ...], key: str) -> tuple[str, ...]:
-    if any("\0" in word for word in words):
-        raise Corrupt(f"config.{key} holds a NUL character")
-    if sum(map(len, words)) > MAX_WORDS:
-        raise LimitExceeded(f"config.{key} is longer than {MAX_WORDS} characters in all")
-    return words
-
-
-def _keys(run: Table, key: str) -> tuple[str, ...]:
-    """The keys of a set, which Go writes as an object of empty objects."""
-    value = run.get(key)
-    if value is None:
-        return ()
-    return tuple(text(name, f"config.{key}") for name in table_at(value, f"config.{key}"))
-
-
-def _created(value: str) -> datetime | None:
-    """RFC 3339; what cannot be read is left out, since it only informs."""
     try:
-        return datetime.fromisoformat(value) if value else None
-    except ValueError:
-        return None
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Corrupt(f"configuration.created, {text[:40]!r}, is not a time") from error
+    if found.tzinfo is None:
+        raise Corrupt(f"configuration.created, {text[:40]!r}, has no time zone")
+    return found
