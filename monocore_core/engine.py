@@ -1,0 +1,238 @@
+"""Doing, and undoing, what is needed for one sandbox.
+
+Data flows once: reference → image in the store → root from the merger → connection from the network → machine from the VMM → guest
+set up by the agent. Each step's undoing is stacked where it is done, so that failure and cancellation at any
+await leave nothing behind.
+
+Worked example::
+
+    async with Engine.open(settings) as engine:
+        async with engine.sandbox(SandboxRequest(image="alpine:3.20")) as sandbox:
+            process = await sandbox.exec(CommandRequest(args=("uname", "-a")))
+            print(await process.stdout.read(4096))
+            print(await process.wait())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from attrs import define, frozen
+
+from monocore_core.backends import Backends
+from monocore_core.concurrency import together
+from monocore_core.config.values import Settings
+from monocore_core.errors import MachineError, NotFound
+from monocore_core.guest.bootdisk import boot_disk
+from monocore_core.guest.client import Guest
+from monocore_core.interfaces.provider import Interface, SourceCapabilities
+from monocore_core.interfaces.vmm import Machine, Vmm
+from monocore_core.model.events import Listener, Stage, ignore
+from monocore_core.model.image import Image
+from monocore_core.model.network import Connection, NetworkRequest
+from monocore_core.model.oci import Platform
+from monocore_core.model.rootfs import RootFs
+from monocore_core.model.sandbox import PullPolicy, SandboxRequest
+from monocore_core.plan.choose import Offer, Plan, Wishes, choose
+from monocore_core.plan.compose import Parts, guest_setup, machine_spec
+from monocore_core.plugins import Plugins, discover
+from monocore_core.reference import Reference, parse_reference
+from monocore_core.sandbox import Sandbox
+from monocore_core.store import Store
+
+#: Bytes of fresh entropy that every guest receives before it does anything else.
+ENTROPY = 64
+
+
+@frozen
+class _Clock:
+    """Marks stages of one sandbox's start."""
+
+    sandbox: str
+    began: float
+    stages: list[Stage]
+    listener: Listener
+
+    def mark(self, name: str) -> None:
+        stage = Stage(self.sandbox, name, time.monotonic() - self.began)
+        self.stages.append(stage)
+        self.listener(stage)
+
+
+@define(eq=False)
+class Engine:
+    """Everything needed to run sandboxes: settings, plugins, the store, open backends. Use :meth:`open`."""
+
+    settings: Settings
+    plugins: Plugins
+    store: Store
+    backends: Backends
+    listener: Listener
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(
+        settings: Settings, *, plugins: Plugins | None = None, listener: Listener = ignore
+    ) -> AsyncGenerator[Engine]:
+        """Open the store (repairing what a crash left) and make the installed backends available.
+
+        Args:
+            settings: as :func:`monocore_core.config.load.load_settings` gives them.
+            plugins: to use instead of the installed ones.
+            listener: receives events.
+
+        Raises:
+            ConfigError: a backend's options are wrong, or of a plugin that is not installed.
+        """
+        found = plugins if plugins is not None else discover()
+        async with AsyncExitStack() as stack:
+            store = stack.enter_context(Store.open(settings.home))
+            backends = Backends(found, settings, store.backend_places, listener, stack)
+            backends.check_options()
+            yield Engine(settings, found, store, backends, listener)
+
+    def survey(self) -> tuple[Offer, ...]:
+        """Every installed backend, with what its probe says of this host."""
+        return self.backends.offers()
+
+    def reference(self, text: str) -> Reference:
+        """Parse an image reference, knowing the schemes of the installed image sources."""
+        schemes: set[str] = set()
+        for backend in self.plugins.of(Interface.IMAGE_SOURCE):
+            capabilities = getattr(backend.provider, "capabilities", None)
+            if isinstance(capabilities, SourceCapabilities):
+                schemes.update(capabilities.schemes)
+        return parse_reference(text, schemes=frozenset(schemes))
+
+    def plan(self, request: SandboxRequest, image: Image | None = None) -> Plan:
+        """Decide which backends a request would use. Changes nothing.
+
+        Args:
+            request: what is asked.
+            image: when it is in the store already: its reference may then be an id.
+
+        Raises:
+            NothingFits: with a reason for each candidate.
+        """
+        scheme = "" if image is not None else self.reference(request.image).scheme
+        chosen = self.settings.backends
+        wishes = Wishes(
+            choices={
+                Interface.IMAGE_SOURCE: chosen.image_source,
+                Interface.LAYER_MERGER: chosen.layer_merger,
+                Interface.NETWORK: chosen.network,
+                Interface.VMM: chosen.vmm,
+            },
+            architecture=request.platform.architecture,
+            scheme=scheme,
+            disk=request.disk is not None,
+        )
+        return choose(self.survey(), wishes)
+
+    async def image(self, image: str, platform: Platform, policy: PullPolicy) -> Image:
+        """The image in the store, pulled when the policy says so.
+
+        Raises:
+            NotFound: it is not in the store and the policy is ``never``, or its source does not have it.
+        """
+        if policy is not PullPolicy.ALWAYS:
+            found = self.store.resolve_image(image, platform, parse=self.reference)
+            if found is not None:
+                return found
+            if policy is PullPolicy.NEVER:
+                raise NotFound(f"image {image!r} is not in the store", hint=f"monocore pull {image}")
+        return await self.pull(image, platform)
+
+    async def pull(self, image: str, platform: Platform) -> Image:
+        """Bring an image, or what is missing of it, into the store. A tag is always asked for again."""
+        reference = self.reference(image)
+        plan = self.plan(SandboxRequest(image=image, platform=platform))
+        source = await self.backends.image_source(plan.image_source)
+        return await self.store.pull(source, reference, platform, listener=self.listener)
+
+    @asynccontextmanager
+    async def sandbox(self, request: SandboxRequest) -> AsyncGenerator[Sandbox]:
+        """A running sandbox, ended and removed on leaving.
+
+        Raises:
+            NothingFits: no combination of backends can do it; said before anything is pulled.
+            NotFound, Unauthorized, Unreachable, Corrupt …: of the image.
+            MachineError, GuestError, DeadlineExceeded: the VM did not start.
+        """
+        key = secrets.token_hex(6)
+        clock = _Clock(key, time.monotonic(), [], self.listener)
+        known = self._known(request)
+        plan = self.plan(request, known)
+        clock.mark("plan")
+        async with AsyncExitStack() as stack:
+            image = known or await self.image(request.image, request.platform, request.pull)
+            clock.mark("image")
+            stack.enter_context(self.store.lease(image, key, name=request.name))
+            directory = stack.enter_context(self.store.sandbox_directory(key))
+            root, connection, boot = await together(
+                self._root(plan, image),
+                self._connect(plan, key, request, stack),
+                asyncio.to_thread(
+                    boot_disk, request.platform.architecture, self.store.cache_directory("boot")
+                ),
+            )
+            upper = (
+                await self.store.scratch_disk(directory, request.disk) if request.disk is not None else None
+            )
+            parts = Parts(key, root, connection, boot, directory, upper)
+            clock.mark("assemble")
+            vmm = await self.backends.vmm(plan.vmm)
+            machine = await self._start(vmm, request, parts, stack)
+            clock.mark("spawn")
+            guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
+            stack.push_async_callback(guest.aclose)
+            clock.mark("boot")
+            setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
+            await guest.setup(setup)
+            clock.mark("setup")
+            yield Sandbox(
+                id=key,
+                name=request.name or key,
+                image=image,
+                plan=plan,
+                root=root,
+                machine=machine,
+                guest=guest,
+                mark=clock.mark,
+                stages=clock.stages,
+            )
+
+    def _known(self, request: SandboxRequest) -> Image | None:
+        if request.pull is PullPolicy.ALWAYS:
+            return None
+        return self.store.resolve_image(request.image, request.platform, parse=self.reference)
+
+    async def _root(self, plan: Plan, image: Image) -> RootFs:
+        merger = await self.backends.layer_merger(plan.layer_merger)
+        return await merger.merge(root_key(image), image.layers)
+
+    async def _connect(
+        self, plan: Plan, key: str, request: SandboxRequest, stack: AsyncExitStack
+    ) -> Connection:
+        network = await self.backends.network(plan.network)
+        stack.push_async_callback(network.detach, key)
+        return await network.attach(key, NetworkRequest(group=key, hostname=request.hostname or key))
+
+    async def _start(self, vmm: Vmm, request: SandboxRequest, parts: Parts, stack: AsyncExitStack) -> Machine:
+        stack.push_async_callback(vmm.remove, parts.key)
+        machine = await vmm.start(machine_spec(request, parts))
+        stack.push_async_callback(machine.kill)
+        if machine.key != parts.key:
+            raise MachineError(f"the VMM answered for machine {machine.key!r}, not {parts.key!r}")
+        return machine
+
+
+def root_key(image: Image) -> str:
+    """The key under which a merger keeps the image's root: one for all images with the same layers."""
+    chain = image.chain_id
+    return f"{chain.algorithm}-{chain.hex}"

@@ -1,0 +1,68 @@
+"""One running sandbox: a machine, its agent, and the image whose words fill in a command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from attrs import define, field
+
+from monocore_core.command import command_of, environment_of
+from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.interfaces.vmm import Machine
+from monocore_core.model.events import Stage
+from monocore_core.model.guest import ProcessSpec
+from monocore_core.model.image import Image
+from monocore_core.model.rootfs import RootFs
+from monocore_core.model.sandbox import CommandRequest
+from monocore_core.plan.choose import Plan
+
+
+@define(eq=False)
+class Sandbox:
+    """A sandbox that is ready to run commands. Made and ended by :meth:`monocore_core.engine.Engine.sandbox`.
+
+    Attributes:
+        id: twelve hexadecimal digits.
+        name: the one asked for, else the id.
+        image: that it was made of.
+        plan: backends in use.
+        root: the merged root.
+        machine: the VM's process.
+        guest: the agent.
+        stages: how long each stage of the start took.
+    """
+
+    id: str
+    name: str
+    image: Image
+    plan: Plan
+    root: RootFs
+    machine: Machine
+    guest: Guest
+    mark: Callable[[str], None]
+    stages: list[Stage] = field(factory=list[Stage])
+
+    async def exec(self, request: CommandRequest) -> GuestProcess:
+        """Start a process; the image's configuration fills what the request leaves out.
+
+        Raises:
+            InvalidInput: no command is given and the image has none.
+            CommandNotFound, CommandNotExecutable: as the agent says.
+        """
+        process = await self.guest.spawn(self.process_spec(request))
+        self.mark("exec")
+        return process
+
+    def process_spec(self, request: CommandRequest) -> ProcessSpec:
+        """The process that a request means in this image. Pure but for reading our environment for ``-e NAME``."""
+        config = self.image.config
+        return ProcessSpec(
+            argv=command_of(config, request.entrypoint, request.args),
+            env=environment_of(config, request.env, request.terminal is not None, os.environ),
+            cwd=request.cwd or config.working_dir or "/",
+            user=request.user or config.user,
+            terminal=request.terminal,
+            stdin=request.stdin,
+            rlimits=request.rlimits,
+        )
