@@ -15,19 +15,14 @@ from monocore_core.store.atomic import storage_errors
 MIN_SIZE, MAX_SIZE = 2 * 1024**2, 16 * 1024**4
 _SECTOR = 4096
 _TIMEOUT = 60.0
-#: No journal and nothing reserved: nobody mends a scratch disk. Tables are written lazily, blocks not discarded: it is sparse.
-_OPTIONS = (
-    "-q",
-    "-F",
-    "-t",
-    "ext4",
-    "-m",
-    "0",
-    "-O",
-    "^has_journal",
-    "-E",
-    "lazy_itable_init=1,nodiscard,root_owner=0:0",
+#: Written out, since the system's mke2fs.conf may say anything. Without a journal, since nobody mends a scratch disk; the inode
+#: tables are left to be zeros, which they are in a fresh sparse file.
+_FEATURES = (
+    "none,64bit,dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,flex_bg,huge_file,large_file,metadata_csum,"
+    "sparse_super"
 )
+_OPTIONS = ("-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "0", "-O", _FEATURES)
+_EXTENDED = ("-E", "lazy_itable_init=1,nodiscard,root_owner=0:0")
 
 
 async def make_scratch_disk(path: Path, size: int) -> Path:
@@ -53,7 +48,7 @@ async def make_scratch_disk(path: Path, size: int) -> Path:
             os.close(fd)
     async with AsyncExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)
-        await _run([program, *_OPTIONS, os.fspath(path)], path)
+        await _run([program, *_OPTIONS, *_EXTENDED, os.fspath(path)], path)
         undo.pop_all()
     return path
 
