@@ -11,12 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from monocore_vmm_qemu.accel import kvm_problem
+from monocore_vmm_qemu.kernel import find_source, prepare
+
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
 from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
-from scripts.bench.content import MIB
 from scripts.bench.measure import Claim, Row, Section, in_turns, timed
 from scripts.bench.peers import TIMEOUT, BareMachine, PeerFailed, bare_disk
 
@@ -27,6 +29,7 @@ FACTOR, EXTRA = 1.15, 0.25
 #: What the design asks for of a command in a running sandbox under TCG, seconds.
 ROUND_TRIP = 0.015
 _MEMORY = 512
+ARCHITECTURE = "amd64"
 
 
 def boot(cache: Path, quick: bool) -> Section:
@@ -40,7 +43,7 @@ def boot(cache: Path, quick: bool) -> Section:
         _monocore(
             home, *argv
         )  # makes what every later start finds: the kernel's wrapper, the boot disk, the root
-        bare = BareMachine(_kernel(home), bare_disk(home), _MEMORY, "tcg,thread=multi")
+        bare = BareMachine(_kernel(home), bare_disk(home), _MEMORY, _accel())
         rows = in_turns(
             "boot",
             {
@@ -102,16 +105,14 @@ def _monocore(home: Path, *words: str) -> None:
         raise PeerFailed(f"monocore {words[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
 
 
-def _kernel(home: Path) -> Path:
-    """The kernel that the runs before used, as QEMU's plugin keeps it for itself."""
-    found = sorted(
-        path for path in home.rglob("*") if path.is_file() and path.stat().st_size > 8 * MIB and _is_elf(path)
-    )
-    if not found:
-        raise PeerFailed(f"no kernel was found below {home}")
-    return found[0]
+def _kernel(folder: Path) -> Path:
+    """The kernel that the plugin boots, wrapped for QEMU."""
+    source = find_source(None, ARCHITECTURE)
+    if source is None:
+        raise PeerFailed("no guest kernel is installed")
+    return prepare(source, ARCHITECTURE, folder / "kernel").path
 
 
-def _is_elf(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(4) == b"\x7fELF"
+def _accel() -> str:
+    """What the plugin's ``auto`` comes to, in QEMU's words."""
+    return "tcg,thread=multi" if kvm_problem(Path("/"), ARCHITECTURE) else "kvm"

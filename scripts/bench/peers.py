@@ -89,7 +89,7 @@ class BareMachine:
                     "-accel",
                     self.accel,
                     "-cpu",
-                    "max",
+                    "host" if self.accel == "kvm" else "max",
                     "-m",
                     str(self.memory),
                     "-smp",
