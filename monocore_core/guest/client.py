@@ -181,6 +181,8 @@ class Guest:
         operation = self._session.operation()
         for channel in (Channel.OUT, Channel.ERR):
             operation.outputs[channel] = self._session.granter(operation.id, channel)
+        if spec.terminal is not None:
+            operation.outputs[Channel.ERR].end()
         operation.credit = Credit()
         await self._reply(operation, Kind.SPAWN, body)
         return self._process(operation)
