@@ -24,6 +24,7 @@ def text() -> str:
 
 def _section(backend: Backend) -> str:
     title = f"### `[plugins.{backend.name}]`\n\n{backend.interface.label}, from `{backend.distribution}`: {backend.provider.summary}.\n"
+    attrs.resolve_types(backend.provider.options)
     fields = attrs.fields(backend.provider.options)
     if not fields:
         return f"{title}\nNo options.\n"
