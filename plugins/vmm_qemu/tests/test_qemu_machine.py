@@ -127,11 +127,14 @@ async def test_no_agent_in_time(vmm: QemuVmm, spec: SpecMaker, boot_disk: Path) 
     await machine.kill()
 
 
-async def test_a_kernel_panic_is_told(vmm: QemuVmm, spec: SpecMaker, boot_disk: Path) -> None:
-    machine = await vmm.start(spec(boot_disk, cmdline=("test.exit",)))
+@pytest.mark.usefixtures("boot_disk")
+async def test_a_kernel_panic_is_told(vmm: QemuVmm, spec: SpecMaker, tmp_path: Path) -> None:
+    empty = tmp_path / "no-file-system"
+    empty.write_bytes(bytes(65536))
+    machine = await vmm.start(spec(empty))
     with pytest.raises(MachineError, match="the guest kernel panicked") as caught:
         await machine.connect()
-    assert "Attempted to kill init" in (caught.value.hint or "")
+    assert "Unable to mount root fs" in (caught.value.hint or "")
 
 
 async def test_an_endless_console_is_bounded(host: Host, spec: SpecMaker, boot_disk: Path) -> None:

@@ -34,12 +34,13 @@ class ConsolePump:
         self._limit = limit
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._last = ""
         self._watch()
 
     def tail(self, limit: int = 2048) -> str:
-        """The last words, made safe to show."""
+        """The last words, made safe to show; of a closed console, what it ended with."""
         if self._file < 0:
-            return ""
+            return self._last[-limit:]
         self._copy()
         size = min(limit, self._size)
         return printable(os.pread(self._file, size, self._size - size))
@@ -50,7 +51,7 @@ class ConsolePump:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._copy()
+        self._last = self.tail()
         self._loop.remove_reader(self._pipe)
         os.close(self._pipe)
         os.close(self._file)

@@ -1,0 +1,96 @@
+"""The monitor's client against honest and hostile servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monocore_vmm_qemu.qmp import MAX_LINE, Message, Qmp, parse_message
+
+from monocore_core.errors import MachineError
+
+GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\n'
+
+
+@pytest.fixture
+async def pair() -> AsyncGenerator[tuple[socket.socket, asyncio.StreamReader, asyncio.StreamWriter]]:
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    async with asyncio.timeout(10):
+        yield ours, reader, writer
+    writer.close()
+    with contextlib.suppress(ConnectionError):  # the other side may have gone without reading all
+        await writer.wait_closed()
+    ours.close()
+
+
+Pair = tuple[socket.socket, asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def greeted(pair: Pair, events: list[Message]) -> Qmp:
+    ours, reader, writer = pair
+    writer.write(GREETING)
+    opening = asyncio.create_task(Qmp.open(ours, events.append))
+    assert b'"qmp_capabilities"' in await reader.readline()
+    writer.write(b'{"event": "EARLY", "data": {}}\n{"return": {}, "id": 1}\n')
+    return await opening
+
+
+async def test_answers_events_and_refusals(pair: Pair) -> None:
+    _, reader, writer = pair
+    events: list[Message] = []
+    qmp = await greeted(pair, events)
+    asked = asyncio.create_task(qmp.execute("query-status", {"a": 1}))
+    refused = asyncio.create_task(qmp.execute("nonsense"))
+    assert await reader.readline() == b'{"execute": "query-status", "id": 2, "arguments": {"a": 1}}\n'
+    await reader.readline()
+    writer.write(b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": 3}\n')
+    writer.write(b'{"return": 9, "id": 77}\n{"return": {"running": true}, "id": 2}\n')
+    assert await asked == {"running": True}
+    with pytest.raises(MachineError, match="no such command"):
+        await refused
+    assert [event["event"] for event in events] == ["EARLY"]
+    await qmp.aclose()
+    await qmp.aclose()
+    with pytest.raises(MachineError, match="closed"):
+        await qmp.execute("quit")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [b"", b"\n", b"[]\n", b"{}\n", b'{"QMP"', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"x" * MAX_LINE * 2],
+)
+async def test_what_is_no_greeting_is_refused(pair: Pair, words: bytes) -> None:
+    ours, _, writer = pair
+    writer.write(words)
+    writer.write_eof()
+    with pytest.raises(MachineError):
+        await Qmp.open(ours, lambda _: None)
+
+
+@pytest.mark.parametrize("words", [b"", b"garbage\n", b"y" * MAX_LINE * 2 + b"\n"])
+async def test_waiting_commands_end_with_the_monitor(pair: Pair, words: bytes) -> None:
+    _, reader, writer = pair
+    qmp = await greeted(pair, [])
+    asked = asyncio.create_task(qmp.execute("query-status"))
+    await reader.readline()
+    writer.write(words)
+    writer.write_eof()
+    with pytest.raises(MachineError):
+        await asked
+    await qmp.drained()
+    await qmp.aclose()
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100)
+def test_parsing_gives_an_object_or_refuses(line: bytes) -> None:
+    try:
+        assert isinstance(parse_message(line), dict)
+    except MachineError as error:
+        assert "monitor" in error.brief  # noqa: PT017 - either way is right
