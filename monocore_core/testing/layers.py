@@ -66,19 +66,21 @@ def targets() -> st.SearchStrategy[bytes]:
     return st.one_of(relative, relative.map(lambda path: b"/" + path), st.just(b"./" * 300 + b"a"))
 
 
-def xattrs() -> st.SearchStrategy[Mapping[bytes, bytes]]:
-    """Mostly none; user, trusted and security attributes, an ACL, and one that Linux does not know."""
-    some: st.SearchStrategy[Mapping[bytes, bytes]] = st.fixed_dictionaries(
-        {},
-        optional={
-            b"user.mime": st.binary(min_size=1, max_size=40),
-            b"trusted.t": st.binary(min_size=1, max_size=600),
-            b"security.capability": st.just(_CAPABILITY),
-            b"system.posix_acl_access": st.just(_ACL),
-            b"com.apple.quarantine": st.just(b"0"),
-        },
-    )
+def xattrs(*, user: bool = True) -> st.SearchStrategy[Mapping[bytes, bytes]]:
+    """Mostly none; trusted and security attributes, an ACL, one that Linux does not know, and with ``user`` a user's.
+
+    Linux shows a user's attributes of files and folders only (xattr(7)).
+    """
+    known: dict[bytes, st.SearchStrategy[bytes]] = {
+        b"trusted.t": st.binary(min_size=1, max_size=600),
+        b"security.capability": st.just(_CAPABILITY),
+        b"system.posix_acl_access": st.just(_ACL),
+        b"com.apple.quarantine": st.just(b"0"),
+    }
+    if user:
+        known[b"user.mime"] = st.binary(min_size=1, max_size=40)
     none: st.SearchStrategy[Mapping[bytes, bytes]] = st.builds(dict[bytes, bytes])
+    some: st.SearchStrategy[Mapping[bytes, bytes]] = st.fixed_dictionaries({}, optional=known)
     return st.one_of(none, none, some)
 
 
@@ -107,7 +109,9 @@ def members() -> st.SearchStrategy[Member]:
             content=content,
             link=link,
             device=device,
-            xattrs=xattrs() if kind is not EntryKind.SYMLINK else st.builds(dict[bytes, bytes]),
+            xattrs=xattrs(user=kind in {EntryKind.FILE, EntryKind.DIRECTORY})
+            if kind is not EntryKind.SYMLINK
+            else st.builds(dict[bytes, bytes]),
         )
 
     nothing = st.just(b"")
@@ -160,7 +164,7 @@ def _member(draw: st.DrawFn, known: Sequence[bytes]) -> LayerMember:
     any_path = st.one_of(st.sampled_from(known), paths())
     choice = draw(st.integers(0, 9))
     if choice == 0:
-        strategy: st.SearchStrategy[LayerMember] = any_path.filter(bool).map(Whiteout)
+        strategy: st.SearchStrategy[LayerMember] = any_path.filter(_whitable).map(Whiteout)
     elif choice == 1:
         strategy = st.one_of(any_path, any_path, st.just(b"")).map(Opaque)
     elif choice in {2, 3}:
@@ -170,6 +174,11 @@ def _member(draw: st.DrawFn, known: Sequence[bytes]) -> LayerMember:
     else:
         strategy = members()
     return draw(strategy)
+
+
+def _whitable(path: bytes) -> bool:
+    """Whether a whiteout can name the path: ``.wh.`` and the name are a name, too."""
+    return 0 < len(path.rpartition(b"/")[2]) <= 251
 
 
 def _accepted(model: Model, layer: Sequence[LayerMember]) -> list[LayerMember]:
