@@ -270,7 +270,8 @@ class Store:
             StorageError: the disk refuses, or the folder has one already.
             Unsupported: mkfs.ext4 is not installed.
         """
-        return await make_scratch_disk(directory / "upper.ext4", size)
+        templates, temporary = self.cache_directory("scratch"), self.layout.temporary(Owner.current())
+        return await make_scratch_disk(directory / "upper.ext4", size, templates, temporary)
 
     # places
 

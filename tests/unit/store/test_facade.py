@@ -277,6 +277,22 @@ async def test_a_scratch_disk_is_an_empty_sparse_ext4(store: Store) -> None:
             await store.scratch_disk(directory, 2**30)
         with pytest.raises(InvalidInput):
             await store.scratch_disk(directory, 1000)
+        with store.sandbox_directory("next") as other:
+            copy = await store.scratch_disk(other, 2**30)
+            assert copy.stat().st_blocks * 512 < 2**24
+            assert (
+                await (await asyncio.create_subprocess_exec("cmp", os.fspath(path), os.fspath(copy))).wait()
+                == 0
+            )
+
+
+@pytest.mark.needs("mkfs.ext4", "e2fsprogs")
+async def test_so_many_templates_of_scratch_disks_are_kept(store: Store) -> None:
+    for number in range(10):
+        with store.sandbox_directory("box") as directory:
+            await store.scratch_disk(directory, (number + 4) * 2**20)
+    assert len(list(store.cache_directory("scratch").iterdir())) == 8
+    assert store.disk_usage().temporaries.files == 0
 
 
 # opening
