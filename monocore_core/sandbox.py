@@ -30,7 +30,7 @@ class Sandbox:
         root: the merged root.
         machine: the VM's process.
         guest: the agent.
-        stages: how long each stage of the start took.
+        stages: when each stage of the start was complete; the last is the first command's start.
     """
 
     id: str
@@ -42,6 +42,7 @@ class Sandbox:
     guest: Guest
     mark: Callable[[str], None]
     stages: list[Stage] = field(factory=list[Stage])
+    _started: bool = field(default=False, init=False)
 
     async def exec(self, request: CommandRequest) -> GuestProcess:
         """Start a process; the image's configuration fills what the request leaves out.
@@ -51,7 +52,9 @@ class Sandbox:
             CommandNotFound, CommandNotExecutable: as the agent says.
         """
         process = await self.guest.spawn(self.process_spec(request))
-        self.mark("exec")
+        if not self._started:
+            self._started = True
+            self.mark("exec")
         return process
 
     def process_spec(self, request: CommandRequest) -> ProcessSpec:

@@ -1,0 +1,193 @@
+"""One sandbox, for real: a registry, a VM, and nothing left behind however it ends."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monocore_core.config.values import Settings
+from monocore_core.engine import Engine
+from monocore_core.errors import CommandNotFound, ConfigError, InvalidInput, MonocoreError, NotFound
+from monocore_core.model.events import Event, Stage
+from monocore_core.model.guest import TmpfsMount
+from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
+from monocore_core.sandbox import Sandbox
+from monocore_core.testing.registry import LocalRegistry, registry_problem
+from monocore_core.testing.samples import busybox_image
+
+pytestmark = pytest.mark.integration
+
+STAGES = ["plan", "image", "assemble", "spawn", "boot", "setup"]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A small Linux in a real registry."""
+    if (problem := registry_problem()) is not None:
+        pytest.skip(problem.reason)
+    with LocalRegistry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry.push(busybox_image(), "engine/busybox")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine") / "home"
+
+
+def processes_of(home: Path) -> list[int]:
+    """Other processes that have a file of the home open."""
+    found: set[int] = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        pid = int(descriptor.parts[2])
+        try:
+            if pid != os.getpid() and str(descriptor.readlink()).startswith(str(home)):
+                found.add(pid)
+        except OSError:  # closed meanwhile, or another user's
+            continue
+    return sorted(found)
+
+
+def assert_nothing_remains(engine: Engine, home: Path) -> None:
+    assert processes_of(home) == []
+    assert engine.store.leases() == []
+    assert list(engine.store.layout.sandboxes.iterdir()) == []
+
+
+async def output(sandbox: Sandbox, *args: str) -> str:
+    process = await sandbox.exec(CommandRequest(args=args))
+    chunks: list[bytes] = []
+    while chunk := await process.stdout.read(65536):
+        chunks.append(chunk)
+    ended = await process.wait()
+    errors = await process.stderr.read(4096)
+    assert ended.code == 0, errors.decode()
+    return b"".join(chunks).decode()
+
+
+async def test_a_sandbox_runs_and_leaves_nothing(image: str, home: Path) -> None:
+    stages: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Stage):
+            stages.append(event.name)
+
+    async with Engine.open(Settings(home), listener=listen) as engine:
+        async with engine.sandbox(SandboxRequest(image)) as sandbox:
+            assert "Linux" in await output(sandbox, "uname", "-a")
+            assert await output(sandbox, "hostname") == sandbox.id + "\n"
+            failing = await sandbox.exec(CommandRequest(args=("sh", "-c", "exit 7")))
+            assert (await failing.wait()).code == 7
+            with pytest.raises(CommandNotFound, match="no-such-program"):
+                await sandbox.exec(CommandRequest(args=("no-such-program",)))
+            assert [lease.key for lease in engine.store.leases()] == [sandbox.id]
+            assert processes_of(home) == [sandbox.machine.pid]
+        assert_nothing_remains(engine, home)
+    assert stages == [*STAGES, "exec"]
+
+
+async def test_two_sandboxes_share_the_root_and_nothing_else(image: str, home: Path) -> None:
+    async with Engine.open(Settings(home)) as engine:
+        async with engine.sandbox(SandboxRequest(image)) as one, engine.sandbox(SandboxRequest(image)) as two:
+            assert one.root == two.root
+            await output(one, "sh", "-c", "echo mine > /etc/secret; rm /etc/passwd")
+            assert (
+                await output(two, "sh", "-c", "ls /etc/secret 2>/dev/null; ls /etc/passwd") == "/etc/passwd\n"
+            )
+            serial = "cat /proc/sys/kernel/random/boot_id"
+            assert await output(one, "sh", "-c", serial) != await output(two, "sh", "-c", serial)
+        assert_nothing_remains(engine, home)
+
+
+async def test_writes_go_where_they_were_asked_to_go(image: str, home: Path) -> None:
+    async with Engine.open(Settings(home)) as engine:
+        on_disk = SandboxRequest(
+            image, memory=128 * MIB, disk=512 * MIB, tmpfs=(TmpfsMount("/fast", 8 * MIB),)
+        )
+        async with engine.sandbox(on_disk) as sandbox:
+            written = (
+                "dd if=/dev/zero of=/big bs=1M count=256 2>/dev/null && wc -c < /big; df -k /fast | tail -1"
+            )
+            first, second = (await output(sandbox, "sh", "-c", written)).splitlines()
+            assert int(first) == 256 * MIB
+            assert second.split()[1] == str(8 * 1024)
+        async with engine.sandbox(SandboxRequest(image, readonly=True)) as sandbox:
+            refused = await sandbox.exec(CommandRequest(args=("touch", "/x")))
+            assert b"Read-only" in await refused.stderr.read(4096)
+            assert (await refused.wait()).code == 1
+        assert_nothing_remains(engine, home)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+async def test_cancelled_at_any_stage_it_leaves_nothing(image: str, home: Path, stage: str) -> None:
+    reached = asyncio.Event()
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Stage) and event.name == stage:
+            reached.set()
+
+    async with Engine.open(Settings(home), listener=listen) as engine:
+
+        async def run() -> None:
+            async with engine.sandbox(SandboxRequest(image)):
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(run())
+        async with asyncio.timeout(60):
+            await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert_nothing_remains(engine, home)
+
+
+async def test_a_guest_that_does_not_answer_in_time_is_ended(image: str, home: Path) -> None:
+    async with Engine.open(Settings(home)) as engine:
+        with pytest.raises(MonocoreError) as caught:
+            async with engine.sandbox(SandboxRequest(image, boot_timeout=0.05)):
+                pytest.fail("it cannot have booted")
+        assert caught.value.code in ("deadline-exceeded", "machine")
+        assert_nothing_remains(engine, home)
+
+
+async def test_the_pull_policy_is_kept(image: str, home: Path, tmp_path: Path) -> None:
+    async with Engine.open(Settings(tmp_path / "empty")) as engine:
+        never = SandboxRequest(image, pull=PullPolicy.NEVER)
+        with pytest.raises(NotFound, match="is not in the store"):
+            async with engine.sandbox(never):
+                pytest.fail("there is no image")
+    async with Engine.open(Settings(home)) as engine:
+        pulled = await engine.pull(image, SandboxRequest(image).platform)
+        async with engine.sandbox(SandboxRequest(pulled.digest.short)) as sandbox:
+            assert sandbox.image.digest == pulled.digest
+
+
+@pytest.mark.parametrize(
+    ("plugins", "error", "message"),
+    [
+        (
+            {"nowhere": {"a": 1}},
+            ConfigError,
+            r"\[plugins.nowhere\] is configured, but no plugin of that name is installed",
+        ),
+        ({"vmm_qemu": {"acel": "tcg"}}, ConfigError, "acel: unknown key; did you mean 'accel'"),
+    ],
+)
+async def test_wrong_options_are_refused_at_once(
+    tmp_path: Path,
+    plugins: dict[str, dict[str, object]],
+    error: type[MonocoreError],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        async with Engine.open(Settings(tmp_path, plugins=plugins)):
+            pytest.fail("the options are wrong")
+
+
+async def test_a_bad_reference_is_refused_before_anything_else(home: Path) -> None:
+    async with Engine.open(Settings(home)) as engine:
+        with pytest.raises(InvalidInput, match="lower case"):
+            async with engine.sandbox(SandboxRequest("Alpine")):
+                pytest.fail("no such name")
+        assert_nothing_remains(engine, home)
