@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".cache" / "demo"
 #: Seconds for one command; far more than any needs, so that a hang ends.
 TIMEOUT = 240.0
-WORDS = "echo Linux $(uname -r) on $(nproc) CPU, $(ps | wc -l) processes, root on $(mount | head -n 1)"
+WORDS = "echo $(id -un) on $(hostname): Linux $(uname -r), $(nproc) CPU, $(mount | head -n 1 | cut -c -40)"
 
 
 class DemoFailed(Exception):
@@ -50,10 +50,12 @@ def _steps(reference: str) -> None:
         "\nThe first sandbox: the root file system is assembled, a virtual machine boots, a command runs in it."
     )
     first = _show("run", "--timing", reference, "uname", "-a")
-    print("\nAgain: the root is there already.")
+    print("\nAgain: the root is there already (compare 'assemble').")
     second = _show("run", "--timing", reference, "uname", "-a")
     print("\nNothing of the host is inside, and the exit code comes out.")
     _show("run", reference, "sh", "-c", f"{WORDS}; exit 7", expect=7)
+    print("\nThe image is removed; the agent and the kernel stay for the next time.")
+    _show("rmi", reference)
     print(f"\nFirst run {first:.2f} s, second {second:.2f} s.")
 
 
@@ -67,7 +69,9 @@ def _show(*words: str, expect: int = 0) -> float:
     argv = [str(Path(sys.executable).with_name("monocore")), *words]
     environ = {**os.environ, "MONOCORE_HOME": str(FOLDER / "home")}
     started = time.monotonic()
-    done = subprocess.run(argv, env=environ, stdin=subprocess.DEVNULL, timeout=TIMEOUT, check=False)
+    done = subprocess.run(
+        argv, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False
+    )
     took = time.monotonic() - started
     print(f"[exit code {done.returncode}, {took:.2f} s]", flush=True)
     if done.returncode != expect:

@@ -51,8 +51,13 @@ def measure(cache: Path, quick: bool) -> Section:
         TITLE,
         (ours, peer, bound),
         (
-            Claim(f"{speedup:.1f} times as fast as skopeo + umoci (target {SPEEDUP:g})", speedup >= SPEEDUP),
-            Claim(f"{share:.2f} of the limit (target {LIMIT_SHARE:g})", share >= LIMIT_SHARE),
+            Claim(
+                f"{speedup:.1f} times as fast as skopeo + umoci (target {SPEEDUP:g})",
+                None if quick else speedup >= SPEEDUP,
+            ),
+            Claim(
+                f"{share:.2f} of the limit (target {LIMIT_SHARE:g})", None if quick else share >= LIMIT_SHARE
+            ),
         ),
         (
             f"image: {packed / 1e6:.0f} MB gzip, {plain / 1e6:.0f} MB of tar, {content.files} files",
