@@ -36,7 +36,7 @@ def merged(stack: Stack, prefix: str) -> dict[bytes, Found] | None:
             return None
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks(), st.sampled_from(PREFIXES))
 def test_valid_stacks_merge_as_the_model_says(stack: Stack, prefix: str) -> None:
     assert merged(stack, prefix) == apply_layers(stack)
