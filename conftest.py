@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for mark in item.iter_markers("needs"):
             if reason := _missing(mark):
                 pytest.fail(f"{reason}, and {STRICT_VARIABLE} is set")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where nothing may be missing, a test that skips itself since a program is not installed has failed."""
+    report = yield
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+    if report.skipped and "not installed" in reason and os.environ.get(STRICT_VARIABLE):
+        report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}, and {STRICT_VARIABLE} is set"
+    return report
 
 
 def _reasons(item: pytest.Item, kvm: str | None) -> Iterator[str]:

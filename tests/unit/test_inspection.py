@@ -88,6 +88,7 @@ def test_a_mount_left_behind_fails_the_session(session: Session, tmp_path: Path)
     assert f"mount {target}" in done.stdout
 
 
+NEEDY_ITSELF = "import pytest\ndef test_it():\n    pytest.skip('no-such-program is not installed')\n"
 NEEDY = "import pytest\n@pytest.mark.needs('no-such-program', 'no-such-package')\ndef test_it():\n    pass\n"
 
 
@@ -106,6 +107,16 @@ def test_a_missing_program_fails_where_it_is_promised(
     done = session(NEEDY)
     assert done.returncode == 1
     assert "MONOCORE_TEST_STRICT is set" in done.stdout
+
+
+@pytest.mark.parametrize(("strict", "status"), [("", 0), ("1", 1)])
+def test_a_test_may_not_skip_itself_where_nothing_is_missing(
+    session: Session, monkeypatch: pytest.MonkeyPatch, strict: str, status: int
+) -> None:
+    monkeypatch.setenv("MONOCORE_TEST_STRICT", strict)
+    done = session(NEEDY_ITSELF)
+    assert done.returncode == status, done.stdout
+    assert "no-such-program is not installed" in done.stdout
 
 
 def test_tests_have_a_home_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
