@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 import uuid
@@ -17,6 +18,8 @@ SESSION_VARIABLE = "MONOCORE_TEST_SESSION"
 STRICT_VARIABLE = "MONOCORE_TEST_STRICT"
 #: Seconds that processes get, after the last test, to finish ending.
 GRACE = 5.0
+#: What a reason to be skipped says of something that ``make setup`` installs.
+_INSTALLABLE = re.compile(r"not installed|needs \S+ \((Debian|apt-get|pip)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,7 +43,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Where nothing may be missing, a test that skips itself since a program is not installed has failed."""
     report = yield
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-    if report.skipped and "not installed" in reason and os.environ.get(STRICT_VARIABLE):
+    if report.skipped and _INSTALLABLE.search(reason) and os.environ.get(STRICT_VARIABLE):
         report.outcome, report.longrepr = "failed", f"{item.nodeid}: {reason}, and {STRICT_VARIABLE} is set"
     return report
 
