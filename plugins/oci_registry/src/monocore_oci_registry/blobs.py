@@ -15,7 +15,7 @@ from monocore_core.model.oci import Descriptor
 from monocore_core.reference import Reference
 from monocore_oci_registry.client import Asked, RegistryClient
 from monocore_oci_registry.endpoints import Endpoint
-from monocore_oci_registry.failures import wire_errors
+from monocore_oci_registry.failures import named, wire_errors
 from monocore_oci_registry.options import RegistryOptions
 from monocore_oci_registry.retry import PROGRESS, Patience, Transient
 
@@ -90,7 +90,7 @@ class BlobStream:
                 finally:
                     await stream.aclose()
             except MonocoreError as error:
-                failures.append(error)
+                failures.append(named(error, self.reference))
             else:
                 return
         raise failures[-1]
@@ -145,7 +145,7 @@ class BlobStream:
                 self._short(response, left)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        with wire_errors(response.url.host or ""):
+        with wire_errors(response.url.host_port_subcomponent or ""):
             return await response.content.readany()
 
     def _check(self, response: aiohttp.ClientResponse, start: int, endpoint: Endpoint) -> int:

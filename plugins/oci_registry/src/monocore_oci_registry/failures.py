@@ -9,9 +9,19 @@ from contextlib import contextmanager
 import aiohttp
 
 from monocore_core.errors import MonocoreError, Unreachable
+from monocore_core.reference import Reference
 from monocore_oci_registry.retry import Transient
 
 _NETWORK = "check the network connection, the registry's name, and HTTPS_PROXY/NO_PROXY"
+
+
+def named(error: MonocoreError, reference: Reference) -> MonocoreError:
+    """``error``, made to say of which image it is when it only speaks of a host."""
+    if not isinstance(error, Unreachable) or str(reference) in error.brief:
+        return error
+    found = Unreachable(f"image {reference}: {error.brief}", hint=error.hint)
+    found.__cause__ = error
+    return found
 
 
 class NoTls(Transient):

@@ -7,7 +7,15 @@ from contextlib import asynccontextmanager
 
 from attrs import define, frozen
 
-from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, MonocoreError, NotFound, Unsupported
+from monocore_core.errors import (
+    Corrupt,
+    InvalidInput,
+    LimitExceeded,
+    MonocoreError,
+    NotFound,
+    Unreachable,
+    Unsupported,
+)
 from monocore_core.interfaces.image_source import MAX_DOCUMENT, ImageSource, ResolvedImage
 from monocore_core.interfaces.provider import Host
 from monocore_core.model.digest import Digest
@@ -28,6 +36,7 @@ from monocore_oci_registry.blobs import BlobStream
 from monocore_oci_registry.client import Asked, RegistryClient
 from monocore_oci_registry.credentials import Credentials
 from monocore_oci_registry.endpoints import Endpoint, endpoints
+from monocore_oci_registry.failures import named
 from monocore_oci_registry.options import RegistryOptions
 from monocore_oci_registry.retry import Patience, persist
 from monocore_oci_registry.transport import open_transport, read_bounded
@@ -124,7 +133,10 @@ class RegistrySource:
             digest = _verify(data, wanted, said, reference)
             return _Document(data, digest, kind)
 
-        return await persist(patience, fetch)
+        try:
+            return await persist(patience, fetch)
+        except Unreachable as error:
+            raise named(error, reference) from error.__cause__
 
 
 def _verify(data: bytes, wanted: Digest | None, said: str, reference: Reference) -> Digest:

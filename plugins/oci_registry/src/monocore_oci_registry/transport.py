@@ -164,7 +164,7 @@ class Transport:
             headers["Authorization"] = authorization
         verify = endpoint.verify or not named or url.host != hostname(endpoint.host)
         seconds = self.options.connect_timeout + self.options.idle_timeout
-        with wire_errors(url.host or ""):
+        with wire_errors(url.host_port_subcomponent or ""):
             async with asyncio.timeout(seconds):  # a server may drip headers, too
                 return await session.request(
                     "GET" if call.form is None else "POST",
@@ -201,7 +201,7 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int, what: str, 
     body = bytearray()
     if (response.content_length or 0) > limit:
         raise LimitExceeded(f"{what} of {response.content_length} bytes is larger than {limit}")
-    with wire_errors(response.url.host or ""):
+    with wire_errors(response.url.host_port_subcomponent or ""):
         async with asyncio.timeout(seconds):
             while chunk := await response.content.readany():
                 body += chunk
