@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import shutil
 from collections.abc import Callable, Generator
@@ -14,6 +15,7 @@ from monocore_core.errors import StorageError
 #: Called with a name between two steps on the disk. Tests end the process there; nothing else uses it.
 Checkpoint = Callable[[str], None]
 
+_SYNC_FILE_RANGE_WRITE = 2
 _HINTS = {
     errno.ENOSPC: "free space on that file system, or remove images: monocore images prune",
     errno.EDQUOT: "your quota is used up: remove files, or images with: monocore images prune",
@@ -63,6 +65,30 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def start_writeback(fd: int, offset: int, length: int) -> None:
+    """Let the kernel begin to write these bytes, so that a later fsync has little to wait for (sync_file_range(2)).
+
+    Only advice: where the call is missing or refused, nothing happens.
+    """
+    call = _sync_file_range()
+    if call is not None:
+        call(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+@functools.cache
+def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+    import ctypes  # noqa: PLC0415 - 5 ms that only a transfer needs
+
+    try:
+        function = ctypes.CDLL(None).sync_file_range
+    except AttributeError:
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    function.restype = ctypes.c_int
+    found: Callable[[int, int, int, int], int] = function
+    return found
 
 
 def publish(temporary: Path, target: Path) -> None:

@@ -24,7 +24,7 @@ from attrs import define, field, frozen
 from monocore_core.errors import Corrupt, LimitExceeded
 from monocore_core.model.digest import Digest, Hasher
 from monocore_core.model.oci import Descriptor
-from monocore_core.store.atomic import storage_errors
+from monocore_core.store.atomic import start_writeback, storage_errors
 from monocore_core.store.inflate import BLOCK, SniffingInflater
 from monocore_core.store.limits import Limits
 
@@ -34,6 +34,8 @@ T = TypeVar("T")
 BATCH = 512 * 1024
 #: Batches and steps in a queue between two stages.
 _DEPTH = 3
+#: Bytes after which the kernel is told to write them.
+_WRITEBACK = 16 * 1024 * 1024
 _ZEROS = bytes(BLOCK)
 
 
@@ -69,6 +71,7 @@ class _Sink:
     uncompressed: Hasher
     size: int = 0
     _hole: bool = field(default=False, init=False)
+    _begun: int = field(default=0, init=False)
 
     def take(self, step: _Step) -> None:
         """Hash and write. Blocks of zeros become holes, so that a bomb of zeros takes no space."""
@@ -80,6 +83,9 @@ class _Sink:
             if not self._hole:
                 _write(self.fd, block, self.size)
             self.size += len(block)
+        if self.size - self._begun >= _WRITEBACK:
+            start_writeback(self.fd, self._begun, self.size - self._begun)
+            self._begun = self.size
 
     def finish(self) -> None:
         """Give the file its full length and make it survive a power loss."""
