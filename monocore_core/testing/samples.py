@@ -6,14 +6,14 @@ import random
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from monocore_core.errors import NotFound, Unsupported
 from monocore_core.model.oci import Platform
 from monocore_core.testing.filespec import FileSpec, directory, file, symlink
 from monocore_core.testing.images import BuiltImage, RunConfig, build_image
-from monocore_core.testing.packing import Compression
+from monocore_core.testing.packing import Compression, PackedLayer
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _POOL = 4 * 1024 * 1024
@@ -48,6 +48,7 @@ def busybox_image(
     run: RunConfig | None = None,
     compression: Compression = "gzip",
     extra: tuple[FileSpec, ...] = (),
+    above: tuple[Iterable[FileSpec] | PackedLayer, ...] = (),
 ) -> BuiltImage:
     """A small real Linux of two layers: a static busybox with its applets' links, users and usual folders; then ``extra``.
 
@@ -58,13 +59,14 @@ def busybox_image(
         run: None: an interactive shell with the usual PATH.
         compression: of the layers.
         extra: files of a second layer; it also has ``/etc/motd``.
+        above: further layers.
 
     Raises:
         NotFound, Unsupported: no static busybox on this host.
     """
     second = (file("etc/motd", b"monocore test image\n"), *extra)
     return build_image(
-        [list(_root(busybox_path())), list(second)],
+        [list(_root(busybox_path())), list(second), *above],
         run=run or RunConfig(cmd=("/bin/sh",), env=(f"PATH={PATH}",)),
         platform=platform or Platform.host(),
         compression=compression,
