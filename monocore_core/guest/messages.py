@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, InvalidInput, NotFound
-from monocore_core.guest.wire import Fault, fields, number, put
+from monocore_core.guest.wire import WINDOW, Fault, fields, number, put
 from monocore_core.model.guest import (
     GuestSetup,
     GuestStats,
@@ -123,6 +123,19 @@ def decode_exit(body: bytes) -> ProcessExit:
     if not 0 <= code <= 255 or not 0 <= signal <= 64:
         raise GuestError(f"the guest agent broke the protocol: exit code {code}, signal {signal}")
     return ProcessExit(code=code, signal=signal, oom=bool(values.get(3, 0)))
+
+
+def decode_adopted(body: bytes) -> tuple[int, int]:
+    """Body of ADOPTED: credit for its input, and which of its channels are open (a bit each).
+
+    Raises:
+        GuestError: it is malformed.
+    """
+    values = {tag: number(value) for tag, value in fields(body)}
+    credit, channels = values.get(2, 0), values.get(3, 0)
+    if not 0 <= credit <= WINDOW:
+        raise GuestError(f"the guest agent broke the protocol: credit of {credit} bytes")
+    return credit, channels
 
 
 def decode_stats(body: bytes) -> GuestStats:

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import define, field
 
 from monocore_core.errors import DeadlineExceeded, GuestError, MonocoreError
-from monocore_core.guest.messages import decode_exit, decode_fault
+from monocore_core.guest.messages import decode_adopted, decode_exit, decode_fault
 from monocore_core.guest.streams import ByteStream, Credit
 from monocore_core.guest.wire import (
     VERSION,
@@ -258,9 +258,14 @@ class Session:
             raise GuestError("the guest agent broke the protocol: it reports a process that it did not count")
         self.adopted.append(frame)
         operation = self.operation(frame.id)
+        credit, open_channels = decode_adopted(frame.payload)
         for channel in (Channel.OUT, Channel.ERR):
             operation.outputs[channel] = self.granter(frame.id, channel)
-        operation.credit = Credit(0)
+            if not open_channels & 1 << channel:
+                operation.outputs[channel].end()
+        operation.credit = Credit(credit)
+        if not open_channels & 1 << Channel.IN:
+            operation.credit.close()
         if len(self.adopted) == self._to_adopt:
             self.all_adopted.set()
 

@@ -63,7 +63,7 @@ static void hung_up(void)
             close(ch.fd);
         ch.fd = -1;
     }
-    if (had || (test_mode && ch.listener < 0))
+    if (test_mode ? ch.listener < 0 : had)
         state_tied();
 }
 
