@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 from attrs import define, evolve, field, frozen
 from yarl import URL
@@ -39,10 +40,11 @@ class Grant:
 
 @define(eq=False)
 class Authorizer:
-    """Remembers grants by (host, repository)."""
+    """Remembers grants by (host, repository); ``clock`` gives monotonic seconds."""
 
     transport: Transport
     credentials: Credentials
+    clock: Callable[[], float] = time.monotonic
     _grants: dict[tuple[str, str], Grant] = field(factory=dict[tuple[str, str], Grant], init=False)
     _locks: defaultdict[tuple[str, str], asyncio.Lock] = field(
         factory=lambda: defaultdict[tuple[str, str], asyncio.Lock](asyncio.Lock), init=False
@@ -51,7 +53,7 @@ class Authorizer:
     def header(self, endpoint: Endpoint, repository: str) -> str | None:
         """What to send at once, when something is remembered."""
         grant = self._grants.get((endpoint.host, repository))
-        return grant.header if grant is not None and grant.expires > time.monotonic() else None
+        return grant.header if grant is not None and grant.expires > self.clock() else None
 
     def named(self, endpoint: Endpoint, repository: str) -> bool:
         """Whether what is remembered stands for somebody's credentials."""
@@ -94,7 +96,7 @@ class Authorizer:
         challenges: tuple[Challenge, ...],
         credential: Credential | None,
     ) -> Grant | None:
-        forever = time.monotonic() + 10 * MAX_LIFE
+        forever = self.clock() + 10 * MAX_LIFE
         for challenge in challenges:
             if challenge.scheme == "bearer":
                 if credential is not None and credential.registry_token:
@@ -132,7 +134,7 @@ class Authorizer:
         return await self._ask(endpoint, repository, call, known=credential is not None)
 
     async def _ask(self, endpoint: Endpoint, repository: str, call: Call, *, known: bool) -> Grant:
-        asked = time.monotonic()
+        asked = self.clock()
         host = call.url.host
         async with self.transport.send(endpoint, call) as response:
             status = response.status
