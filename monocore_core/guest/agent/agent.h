@@ -240,6 +240,7 @@ struct setup {
 int setup_parse(struct span body, struct setup *setup, struct fault *f);
 int setup_run(const struct setup *setup, struct fault *f);
 int root_mount(const struct setup *setup, struct fault *f);
+void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
 int files_write(const struct setup *setup, struct fault *f);
 int net_configure(const struct setup *setup, struct fault *f);
 int time_set(int64_t ns, struct fault *f);

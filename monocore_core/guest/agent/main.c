@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
@@ -39,7 +38,8 @@ void power_off(void)
 {
     if (test_mode)
         exit(0);
-    sync();
+    if (phase != LEAVING)
+        root_finish();
     reboot(RB_AUTOBOOT); /* ends the machine: monitors are told not to start it again */
     for (;;)
         pause();
@@ -77,16 +77,6 @@ static bool children_left(void)
     return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
-static void unmount_disks(void)
-{
-    sync();
-    if (test_mode)
-        return;
-    /* The upper file system is below the root: read-only is as clean as unmounted. */
-    mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
-    sync();
-}
-
 static void shutdown_work(bool timed_out)
 {
     if (phase == TERMINATING && timed_out) {
@@ -97,7 +87,8 @@ static void shutdown_work(bool timed_out)
     }
     if ((phase == TERMINATING || phase == KILLING) && (timed_out || !children_left())) {
         phase = LEAVING;
-        unmount_disks();
+        if (!test_mode)
+            root_finish();
         out_frame(K_GOODBYE, 0, 0, NULL, 0);
         set_timer(SETTLE_MS);
         timed_out = false;

@@ -4,10 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -18,6 +20,15 @@
 #define ROOT "/run/root"
 
 static const int64_t DISK_WAIT = 10LL * 1000000000;
+
+static int upper_fd = -1;
+
+void root_finish(void)
+{
+    sync();
+    if (upper_fd >= 0) /* out of reach for umount after the pivot; a frozen file system is as clean */
+        ioctl(upper_fd, FIFREEZE, 0);
+}
 
 static int open_in(int root, const char *path, uint64_t flags)
 {
@@ -139,6 +150,7 @@ static int mount_upper(const struct setup *s, struct fault *f)
         return -1;
     if (mount(path, UPPER, "ext4", MS_NOATIME, NULL) < 0)
         return fail(f, F_SYSTEM, errno, "cannot mount the disk '%s' for writing", s->upper_name);
+    upper_fd = open(UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return 0;
 }
 
