@@ -34,7 +34,9 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("argument "):
             flag, _, text = message.removeprefix("argument ").partition(": ")
             message = f"{flag}: {text}"
-        raise UsageError(message.replace("the following arguments are required:", "missing"), None, self.prog)
+        raise UsageError(
+            message.replace("the following arguments are required:", "missing argument:"), None, self.prog
+        )
 
     def flags(self, words: Sequence[str], options: Globals) -> argparse.Namespace:
         """Parse words that hold flags, and operands where some were declared; the shared flags go to ``options``."""

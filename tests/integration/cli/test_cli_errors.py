@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from monocore_core.model.oci import Platform
+from monocore_core.testing.images import build_image, build_index
+from monocore_core.testing.registry import LocalRegistry
+
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -69,7 +73,6 @@ def test_wrong_credentials(monocore: Run, locked_registry: str) -> None:
         (("images", "frobnicate"), "unknown command: images frobnicate"),
         (("pull",), "IMAGE"),
         (("run", "--pull", "never", "never/pulled"), "never/pulled"),
-        (("run", "--set", "plugins.vmm_qemu.nonesuch=1", "x"), "nonesuch"),
         (("run", "--set", "plugins.nonesuch.x=1", "x"), "nonesuch"),
         (("run", "--vmm", "vmm_quemu", "x"), "vmm_quemu"),
     ],
@@ -96,9 +99,21 @@ def test_no_kernel(monocore: Run, image: str) -> None:
     )
 
 
-def test_another_architecture(monocore: Run, served: str) -> None:
-    _told(monocore("pull", "-q", "--platform", "linux/s390x", served), "s390x")
-    _told(monocore("run", "-q", "--platform", "linux/s390x", served, "true"), "s390x")
+def test_an_option_that_does_not_exist(monocore: Run) -> None:
+    ended = monocore("run", "--set", "plugins.vmm_qemu.nonesuch=1", "x")
+    _told(ended, "[plugins.vmm_qemu]", "nonesuch", "known: ", hint=False)
+
+
+def test_a_guest_of_another_architecture(monocore: Run, served: str) -> None:
+    _told(monocore("run", "-q", "--platform", "linux/s390x", served, "true"), "vmm_qemu", "s390x", hint=False)
+
+
+def test_an_image_for_another_architecture(monocore: Run, local: LocalRegistry) -> None:
+    foreign = build_image([[]], platform=Platform("linux", "riscv64"))
+    lines = _told(monocore("run", local.push(foreign, "test/foreign"), "true"), "riscv64", hint=False)
+    assert "test/foreign" in lines[0]
+    index = local.push(build_index([foreign]), "test/index")
+    _told(monocore("run", index, "true"), "riscv64", "test/index", hint=False)
 
 
 @pytest.mark.slow
