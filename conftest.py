@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -18,6 +21,8 @@ SESSION_VARIABLE = "MONOCORE_TEST_SESSION"
 STRICT_VARIABLE = "MONOCORE_TEST_STRICT"
 #: Seconds that processes get, after the last test, to finish ending.
 GRACE = 5.0
+#: Seconds that the set-up, the call or the tear-down of one test may take; more where it is marked ``slow``.
+LIMIT, SLOW_LIMIT = 120.0, 600.0
 #: What a reason to be skipped says of something that ``make setup`` installs.
 _INSTALLABLE = re.compile(r"not installed|needs \S+ \((Debian|apt-get|pip)")
 
@@ -30,8 +35,47 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail a test whose program is missing where that is promised not to happen."""
+@contextmanager
+def _limited(item: pytest.Item, phase: str) -> Generator[None]:
+    """Fail a phase of a test that hangs, wherever its main thread waits, so that the rest is run."""
+    limit = SLOW_LIMIT if item.get_closest_marker("slow") else LIMIT
+
+    def give_up(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        pytest.fail(f"{phase} of {item.nodeid} took longer than {limit:g} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, limit, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """Fail a test whose program is missing where that is promised not to happen, or whose set-up hangs."""
+    with _limited(item, "set-up"):
+        _require(item)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test that hangs."""
+    with _limited(item, "call"):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Fail a tear-down that hangs."""
+    with _limited(item, "tear-down"):
+        yield
+
+
+def _require(item: pytest.Item) -> None:
     if os.environ.get(STRICT_VARIABLE):
         for mark in item.iter_markers("needs"):
             if reason := _missing(mark):

@@ -19,12 +19,16 @@ Session = Callable[[str], subprocess.CompletedProcess[str]]
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Run one test file in a pytest session of its own, under the workspace's conftest."""
-    patient = "GRACE = 5.0"
     text = CONFTEST.read_text()
-    assert patient in text
-    (tmp_path / "conftest.py").write_text(text.replace(patient, "GRACE = 0.2"))
+    for patient, hasty in (
+        ("GRACE = 5.0", "GRACE = 0.2"),
+        ("LIMIT, SLOW_LIMIT = 120.0", "LIMIT, SLOW_LIMIT = 0.5"),
+    ):
+        assert patient in text
+        text = text.replace(patient, hasty)
+    (tmp_path / "conftest.py").write_text(text)
     (tmp_path / "pytest.ini").write_text(
-        "[pytest]\naddopts = --strict-markers\nmarkers =\n  root: r\n  kvm: k\n  needs(program, package): n\n"
+        "[pytest]\naddopts = --strict-markers\nmarkers =\n  root: r\n  kvm: k\n  slow: s\n  needs(program, package): n\n"
     )
 
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -117,6 +121,23 @@ def test_a_test_may_not_skip_itself_where_nothing_is_missing(
     done = session(NEEDY_ITSELF)
     assert done.returncode == status, done.stdout
     assert "no-such-program is not installed" in done.stdout
+
+
+def test_a_test_that_hangs_fails_and_the_next_one_runs(session: Session) -> None:
+    done = session(
+        "import subprocess\n"
+        "def test_hangs():\n"
+        "    with subprocess.Popen(['sleep', '62']) as process:\n"
+        "        try:\n"
+        "            process.wait()\n"
+        "        finally:\n"
+        "            process.kill()\n"
+        "def test_next():\n"
+        "    pass\n"
+    )
+    assert done.returncode == 1
+    assert "call of test_inner.py::test_hangs took longer than 0.5 s" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
 
 
 def test_tests_have_a_home_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
