@@ -97,13 +97,13 @@ def parse_reference(text: str, *, schemes: frozenset[str] = frozenset()) -> Refe
     scheme, colon, rest = text.partition(":")
     if colon and scheme in schemes:
         if not rest or "\0" in rest:
-            raise InvalidInput(f"image reference {text!r} names nothing after {scheme}:")
+            raise InvalidInput(f"image reference {text[:200]!r} names nothing after {scheme}:")
         return Reference(domain="", path=rest, scheme=scheme)
     if not text or text != text.strip():
-        raise InvalidInput(f"image reference {text!r} is empty or has blanks around it", hint=_SHAPE)
+        raise InvalidInput(f"image reference {text[:200]!r} is empty or has blanks around it", hint=_SHAPE)
     if _IDENTIFIER.match(text):
         raise InvalidInput(
-            f"image reference {text!r} looks like an image id, not a name",
+            f"image reference {text[:200]!r} looks like an image id, not a name",
             hint="no image of that id is in the store; pull it by its name",
         )
     name, tag, digest = _split(text)
@@ -148,9 +148,10 @@ def _domain_and_path(name: str) -> tuple[str, str]:
         path = name if slash else f"{DEFAULT_NAMESPACE}/{name}"
         return DEFAULT_DOMAIN, path
     if not _DOMAIN.match(first):
-        raise InvalidInput(
-            f"{first[:200]!r} is not a registry host", hint="e.g. ghcr.io, localhost:5000, [::1]:5000"
-        )
+        hint = "e.g. ghcr.io, localhost:5000, [::1]:5000"
+        if rest.startswith("/"):
+            hint = "leave out everything up to '://'"
+        raise InvalidInput(f"{first[:200]!r} is not a registry host", hint=hint)
     _check_port(first)
     domain = DEFAULT_DOMAIN if first in _LEGACY_DOMAINS else first
     if domain == DEFAULT_DOMAIN and rest and "/" not in rest:
