@@ -14,7 +14,8 @@ from attrs import define, evolve, field, frozen
 from yarl import URL
 
 from monocore_core.errors import Corrupt, Unauthorized, Unreachable
-from monocore_core.ocidoc.reading import read_object, text_at
+from monocore_core.ocidoc import document
+from monocore_core.ocidoc.limits import MAX_WORD
 from monocore_oci_registry.challenge import Challenge
 from monocore_oci_registry.credentials import Credential, Credentials
 from monocore_oci_registry.endpoints import Endpoint
@@ -172,8 +173,10 @@ def _realm(endpoint: Endpoint, challenge: Challenge) -> URL:
 
 def _read_token(data: bytes, asked: float, host: str) -> Grant:
     try:
-        table = read_object(data, "token")
-        token = text_at(table, "token", "token") or text_at(table, "access_token", "token")
+        table = document.load(data, "token")
+        token = document.text(table, "token", "token", MAX_WORD) or document.text(
+            table, "access_token", "token", MAX_WORD
+        )
     except Corrupt as error:
         raise Unreachable(f"the token service {host} gave no token: {error.brief}") from error
     if not token or not token.isascii() or not token.isprintable() or " " in token:

@@ -9,7 +9,8 @@ import aiohttp
 from attrs import define, frozen
 
 from monocore_core.errors import Corrupt, LimitExceeded, MonocoreError, NotFound, Unauthorized, Unreachable
-from monocore_core.ocidoc.reading import list_at, read_object, table_at, text_at
+from monocore_core.ocidoc import document
+from monocore_core.ocidoc.limits import MAX_WORD
 from monocore_core.reference import DEFAULT_DOMAIN, Reference
 from monocore_oci_registry.auth import Authorizer
 from monocore_oci_registry.challenge import Challenge, parse_challenges
@@ -154,13 +155,12 @@ def _unauthorized(endpoint: Endpoint, asked: Asked, name: str, *, known: bool) -
 async def _said(response: aiohttp.ClientResponse) -> tuple[str, str]:
     """Code and message of the first error of a registry's answer (distribution spec, "Error Codes"), as far as it has them."""
     try:
-        table = read_object(
+        table = document.load(
             await read_bounded(response, MAX_ERROR, "the error", seconds=ERROR_SECONDS), "error"
         )
-        for item in list_at(table, "errors", "error"):
-            entry = table_at(item, "error")
-            message = " ".join(text_at(entry, "message", "error").split())
-            return text_at(entry, "code", "error")[:80], message[:200]
+        for entry in document.entries(document.items(table, "errors", "error") or [], "error"):
+            message = " ".join(document.text(entry, "message", "error", MAX_WORD).split())
+            return document.text(entry, "code", "error", MAX_WORD)[:80], message[:200]
     except (Corrupt, LimitExceeded, Transient, Unreachable):
         pass
     return "", ""

@@ -16,7 +16,8 @@ from attrs import define, field, frozen
 
 from monocore_core.errors import Corrupt, LimitExceeded, Unauthorized
 from monocore_core.model.events import Listener, Warned
-from monocore_core.ocidoc.reading import Table, read_object, table_at, text_at
+from monocore_core.ocidoc import document
+from monocore_core.ocidoc.limits import MAX_WORD
 from monocore_oci_registry.endpoints import DOCKER_HUB, DOCKER_HUB_HOST
 from monocore_oci_registry.options import RegistryOptions
 
@@ -87,7 +88,7 @@ class Credentials:
                     return found
         return None
 
-    def _read(self, path: Path) -> Table | None:
+    def _read(self, path: Path) -> document.Object | None:
         try:
             with path.open("rb") as stream:
                 data = stream.read(MAX_SIZE + 1)
@@ -100,7 +101,7 @@ class Credentials:
             self._warn(path, f"it is larger than {MAX_SIZE} bytes")
             return None
         try:
-            return read_object(data, "the file")
+            return document.load(data, "the file")
         except (Corrupt, LimitExceeded) as error:
             self._warn(path, error.brief)
             return None
@@ -110,21 +111,21 @@ class Credentials:
             self._warned.add(path)
             self.emit(Warned(f"credentials in {path} are not used: {reason}"))
 
-    async def _in_file(self, table: Table, host: str, repository: str) -> Credential | None:
+    async def _in_file(self, table: document.Object, host: str, repository: str) -> Credential | None:
         keys = tuple(_keys(host, repository))
-        helpers = table_at(table.get("credHelpers") or {}, "credHelpers")
+        helpers = document.mapping(table, "credHelpers", "the file")
         for key in keys:
             if key in helpers:
-                return await self._from_helper(text_at(helpers, key, "credHelpers"), key)
-        if store := text_at(table, "credsStore", "the file"):
+                return await self._from_helper(document.text(helpers, key, "credHelpers", MAX_WORD), key)
+        if store := document.text(table, "credsStore", "the file", MAX_WORD):
             found = await self._from_helper(store, HUB_KEY if host in _HUB_NAMES else host)
             if found is not None:
                 return found
-        auths = table_at(table.get("auths") or {}, "auths")
+        auths = document.mapping(table, "auths", "the file")
         normal = {_normal(key): key for key in reversed(tuple(auths))}
         for key in keys:
             if (name := key if key in auths else normal.get(_normal(key))) is not None:
-                found = _entry(table_at(auths[name], f"auths.{name}"), name)
+                found = _entry(document.mapping(auths, name, "auths"), name)
                 if found is not None:
                     return found
         return None
@@ -148,8 +149,11 @@ class Credentials:
                 f"{program} gave no credentials for {server}: {words or f'exit code {status}'}"
             )
         try:
-            table = read_object(output, f"the answer of {program}")
-            user, secret = text_at(table, "Username", program), text_at(table, "Secret", program)
+            table = document.load(output, f"the answer of {program}")
+            user, secret = (
+                document.text(table, "Username", program, MAX_WORD),
+                document.text(table, "Secret", program, MAX_WORD),
+            )
         except (Corrupt, LimitExceeded) as error:
             raise Unauthorized(f"{program} gave no credentials for {server}: {error.brief}") from error
         if user == TOKEN_USER:
@@ -175,15 +179,18 @@ def _normal(key: str) -> str:
     return bare.removesuffix("/v1").removesuffix("/v2").lower()
 
 
-def _entry(entry: Table, name: str) -> Credential | None:
-    token = text_at(entry, "identitytoken", name)
+def _entry(entry: document.Object, name: str) -> Credential | None:
+    token = document.text(entry, "identitytoken", name, MAX_WORD)
     if token:
         return Credential(identity_token=token)
-    token = text_at(entry, "registrytoken", name)
+    token = document.text(entry, "registrytoken", name, MAX_WORD)
     if token:
         return Credential(registry_token=token)
-    user, password = text_at(entry, "username", name), text_at(entry, "password", name)
-    if packed := text_at(entry, "auth", name):
+    user, password = (
+        document.text(entry, "username", name, MAX_WORD),
+        document.text(entry, "password", name, MAX_WORD),
+    )
+    if packed := document.text(entry, "auth", name, MAX_WORD):
         try:
             plain = base64.b64decode(packed, validate=True).decode().rstrip("\0")
         except (binascii.Error, UnicodeDecodeError) as error:
