@@ -67,7 +67,7 @@ class _Attendance:
             stack.callback(self._signals.finish)
             if self._order.command.terminal is not None:
                 self._take_terminal(process, stack)
-            self._signals.forward_to(lambda number: self._send(process, number), self._force)
+            self._signals.forward_to(lambda number: self._send(process, number), self._impatient)
             status = await self._until_end(process)
         for remark in self._remarks:
             warn(remark)
@@ -99,14 +99,13 @@ class _Attendance:
         ended = asyncio.create_task(self._wait(process))
         tasks = [ended, *(outflow.task for outflow in outflows)]
         if self._order.interactive:
-            tasks.append(asyncio.create_task(pump_in(STDIN, process.stdin)))
+            tasks.append(asyncio.create_task(self._input(process)))
         for task in tasks:
             task.add_done_callback(_heard)
         try:
             if not await self._first_end({self._forced, *tasks}, ended):
                 return await self._time_is_up(process, ended, outflows)
             if self._forced.done():
-                self._remarks.append("the command did not react to three signals: its sandbox was ended")
                 return 128 + signal.SIGKILL
             await drain(outflows, SILENCE)
             return self._status()
@@ -117,6 +116,14 @@ class _Attendance:
         finally:
             for task in (*tasks, *self._sending):
                 task.cancel()
+
+    async def _input(self, process: GuestProcess) -> None:
+        """Our standard input, to its end. A terminal has none unless it hangs up, and so does the guest's then."""
+        await pump_in(STDIN, process.stdin)
+        if self._order.command.terminal is not None:
+            await process.signal(signal.SIGHUP, group=True)
+            await asyncio.sleep(GRACE)
+            self._end_by_force("the terminal hung up: the sandbox was ended")
 
     async def _first_end(self, events: set[asyncio.Future[None]], ended: asyncio.Future[None]) -> bool:
         """Wait until the process has ended, or was ended by force; False when its time is up before.
@@ -175,8 +182,12 @@ class _Attendance:
         if number == signal.SIGTERM and self._order.command.terminal is not None:
             self._later(process.signal(signal.SIGHUP))
 
-    def _force(self) -> None:
+    def _impatient(self) -> None:
+        self._end_by_force("the command did not react to three signals: its sandbox was ended")
+
+    def _end_by_force(self, remark: str) -> None:
         if not self._forced.done():
+            self._remarks.append(remark)
             self._forced.set_result(None)
 
     def _later(self, sending: Coroutine[object, object, None]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ ARGV = (sys.executable, "-m", "monocore_core")
 LIMIT = 90.0
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-Start = Callable[..., subprocess.Popen[bytes]]
+Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 
 
 @pytest.fixture(scope="session")
@@ -30,17 +31,23 @@ def cli_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def start(cli_home: Path) -> Start:
-    """Starts ``monocore WORDS…``: ``start("run", …, stdin=…, stdout=…)``, as for :class:`subprocess.Popen`."""
+    """Starts ``monocore WORDS…``: ``with start("run", …, stdin=…) as process``; a test that fails does not wait for it."""
 
+    @contextmanager
     def begin(
         *words: str,
         environ: dict[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Generator[subprocess.Popen[bytes]]:
         env = {**os.environ, "MONOCORE_HOME": str(cli_home), **(environ or {})}
-        return subprocess.Popen([*ARGV, *words], env=env, stdin=stdin, stdout=stdout, stderr=stderr)
+        with subprocess.Popen([*ARGV, *words], env=env, stdin=stdin, stdout=stdout, stderr=stderr) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
 
     return begin
 
@@ -54,11 +61,7 @@ def monocore(start: Start) -> Run:
     ) -> subprocess.CompletedProcess[bytes]:
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         with start(*words, environ=environ, stdin=source) as process:
-            try:
-                out, err = process.communicate(stdin, timeout=LIMIT)
-            except BaseException:
-                process.kill()
-                raise
+            out, err = process.communicate(stdin, timeout=LIMIT)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     return run

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-Start = Callable[..., subprocess.Popen[bytes]]
+Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 
 
 @pytest.mark.parametrize(

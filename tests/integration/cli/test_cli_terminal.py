@@ -9,12 +9,13 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-Start = Callable[..., subprocess.Popen[bytes]]
+Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 #: Seconds within which any one thing must show.
 LIMIT = 40.0
 UP = b"\x1b[A"
@@ -67,12 +68,9 @@ def shell(start: Start, screen: Screen, image: str) -> Iterator[subprocess.Popen
     fd = screen.theirs
     with start("run", "-it", "-e", "PS1=at> ", image, "sh", stdin=fd, stdout=fd, stderr=fd) as process:
         screen.expect(rb"at> ")
-        try:
-            yield process
-        finally:
-            process.poll()
-            if process.returncode is None:
-                process.kill()
+        yield process
+        if process.poll() is None:
+            process.kill()
 
 
 def test_a_usable_shell(shell: subprocess.Popen[bytes], screen: Screen) -> None:
