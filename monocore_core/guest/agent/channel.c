@@ -9,10 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HELLO = 40, IN_SIZE = 256 * 1024 };
+enum { MAGIC = 16, HELLO = 40, IN_SIZE = 256 * 1024 };
 
-static const char hello_magic[16] = "\xffMONOCORE-HELLO\n";
-static const char guest_magic[16] = "\xffMONOCORE-GUEST\n";
+static const char hello_magic[] = "\xffMONOCORE-HELLO\n";
+static const char guest_magic[] = "\xffMONOCORE-GUEST\n";
 
 enum state { LOST, SESSION }; /* LOST: only a hello is looked for */
 
@@ -137,9 +137,9 @@ static bool find_hello(void)
 {
     size_t have = ch.end - ch.at;
     uint8_t *from = ch.in + ch.at;
-    uint8_t *found = memmem(from, have, hello_magic, sizeof hello_magic);
+    uint8_t *found = memmem(from, have, hello_magic, MAGIC);
     if (!found) {
-        size_t keep = have < sizeof hello_magic - 1 ? have : sizeof hello_magic - 1;
+        size_t keep = have < MAGIC - 1 ? have : MAGIC - 1;
         ch.at = ch.end - keep;
         return false;
     }
@@ -241,7 +241,7 @@ static bool parse(void)
             continue;
         }
         if (have && p[0] == 0xff) {
-            if (have >= sizeof hello_magic && memcmp(p, hello_magic, sizeof hello_magic)) {
+            if (have >= MAGIC && memcmp(p, hello_magic, MAGIC)) {
                 channel_broken();
                 continue;
             }

@@ -21,13 +21,19 @@
 
 static const int64_t DISK_WAIT = 10LL * 1000000000;
 
+#ifdef __GLIBC__
+typedef unsigned long ioctl_request;
+#else
+typedef int ioctl_request; /* as POSIX has it */
+#endif
+
 static int upper_fd = -1;
 
 void root_finish(void)
 {
     sync();
     if (upper_fd >= 0) /* out of reach for umount after the pivot; a frozen file system is as clean */
-        ioctl(upper_fd, FIFREEZE, 0);
+        ioctl(upper_fd, (ioctl_request)FIFREEZE, 0);
 }
 
 static int open_in(int root, const char *path, uint64_t flags)
