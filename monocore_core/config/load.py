@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 import tomli
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from monocore_core.config.values import Backends, Settings
 from monocore_core.errors import ConfigError, NotFound
@@ -64,16 +64,17 @@ def load_settings(
     raw: dict[str, object] = _read(source) if source else {}
     for path, text in {**_from_environment(environ), **(overrides or {})}.items():
         _set(raw, path, text)
-    parsed = structure(raw, _File, str(source) if source else "configuration")
+    parsed = _plain(raw) or structure(raw, _File, str(source) if source else "configuration")
     home = Path(parsed.home or "~/.monocore").expanduser()
     if not home.is_absolute():
         home = (source.parent if source else cwd) / home
     return Settings(home=home, backends=parsed.backends, plugins=parsed.plugins, source=source)
 
 
-def with_home(settings: Settings, home: Path) -> Settings:
-    """The same settings for another home."""
-    return evolve(settings, home=home)
+def _plain(raw: Table) -> _File | None:
+    """The common case, without the converter, whose import takes longer than everything else here: only a home."""
+    home = raw.get("home", "")
+    return _File(home) if raw.keys() <= {"home"} and isinstance(home, str) else None
 
 
 def _find(file: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:

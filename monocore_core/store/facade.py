@@ -24,7 +24,6 @@ from monocore_core.store.leases import Lease, Leases
 from monocore_core.store.limits import DEFAULT_LIMITS, Limits
 from monocore_core.store.locks import Locks
 from monocore_core.store.owner import Owner
-from monocore_core.store.pull import Puller
 from monocore_core.store.scratch import make_scratch_disk
 
 
@@ -48,7 +47,8 @@ class Store:
     _images: Images
     _leases: Leases
     _collector: Collector
-    _puller: Puller
+    _locks: Locks
+    _checkpoint: Checkpoint
 
     @staticmethod
     @contextmanager
@@ -70,9 +70,7 @@ class Store:
         try:
             images, leases = Images(layout, database), Leases(database)
             collector = Collector(layout, database, locks, leases, checkpoint)
-            store = Store(
-                layout, database, images, leases, collector, Puller(images, leases, locks, checkpoint)
-            )
+            store = Store(layout, database, images, leases, collector, locks, checkpoint)
             collector.repair()
             store._remove_dead_sandboxes()
             yield store
@@ -138,7 +136,10 @@ class Store:
             StorageError: the disk refuses.
             DeadlineExceeded: another process held a layer for ``limits.patience`` seconds.
         """
-        return await self._puller.pull(source, reference, platform, limits, listener)
+        from monocore_core.store.pull import Puller  # noqa: PLC0415 - with what decompresses; most commands only look
+
+        puller = Puller(self._images, self._leases, self._locks, self._checkpoint)
+        return await puller.pull(source, reference, platform, limits, listener)
 
     def remove_image(
         self,

@@ -11,10 +11,11 @@ from pathlib import Path
 from attrs import frozen
 
 from monocore_core.erofs import BLOCK, Limits, plan, render
-from monocore_core.errors import Corrupt, LimitExceeded, StorageError, Unsupported
+from monocore_core.errors import Corrupt, LimitExceeded, Unsupported
 from monocore_core.layertar import read_layer
 from monocore_core.model.image import Layer
 from monocore_layer_erofs import record
+from monocore_layer_erofs.disk import storage_errors, sync_folder
 from monocore_layer_erofs.options import ErofsOptions
 from monocore_layer_erofs.record import FORMAT, Piece, Record
 from monocore_layer_erofs.sparse import Spill, chunk_map
@@ -137,25 +138,6 @@ def _write(path: Path, data: bytes | bytearray) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk."""
-    descriptor_ = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor_)
-    finally:
-        os.close(descriptor_)
-
-
-@contextmanager
-def storage_errors(folder: Path) -> Generator[None]:
-    """Turn an ``OSError`` into a StorageError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        name: object = error.filename or folder
-        raise StorageError(f"{name}: {error.strerror or error}") from error
 
 
 @contextmanager

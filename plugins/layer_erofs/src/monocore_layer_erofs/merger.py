@@ -25,7 +25,7 @@ from monocore_core.model.events import Warned
 from monocore_core.model.image import Layer
 from monocore_core.model.rootfs import DiskRoot
 from monocore_layer_erofs import record
-from monocore_layer_erofs.build import Job, build, storage_errors, sync_folder
+from monocore_layer_erofs.disk import storage_errors, sync_folder
 from monocore_layer_erofs.locks import locked, take
 from monocore_layer_erofs.options import ErofsOptions
 from monocore_layer_erofs.record import Record
@@ -114,6 +114,8 @@ class ErofsMerger:
 
     def _make(self, key: str, layers: Sequence[Layer], check: Callable[[], None]) -> Record:
         """Build in the key's work folder and rename. The lock is held."""
+        from monocore_layer_erofs.build import Job, build  # noqa: PLC0415 - finding a root does not need it
+
         work, final = self._work / key, self._folder(key)
         self._discard(key)
         work.mkdir(mode=0o700)

@@ -1,0 +1,29 @@
+"""The host's disk: its refusals as our errors, and folders made durable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monocore_core.errors import StorageError
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
+    descriptor_ = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor_)
+    finally:
+        os.close(descriptor_)
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Generator[None]:
+    """Turn an ``OSError`` into a StorageError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        name: object = error.filename or folder
+        raise StorageError(f"{name}: {error.strerror or error}") from error
