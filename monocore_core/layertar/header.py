@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from monocore_core.errors import Corrupt, Unsupported
 from monocore_core.layertar.events import EntryKind
@@ -38,10 +39,8 @@ _KNOWN = {
 }
 
 
-def split(block: bytes) -> Fields:
-    """name, mode, uid, gid, size, mtime, checksum, type flag, link, magic, major, minor, prefix; each as it stands."""
-    fields: Fields = _FIELDS.unpack(block)  # pyright: ignore[reportAssignmentType]
-    return fields
+#: name, mode, uid, gid, size, mtime, checksum, type flag, link, magic, major, minor, prefix; each as it stands.
+split: Callable[[bytes], Fields] = _FIELDS.unpack  # pyright: ignore[reportAssignmentType]
 
 
 def until_nul(field: bytes) -> bytes:

@@ -10,6 +10,7 @@ from monocore_core.errors import Corrupt
 _OCTAL = re.compile(rb"[0-7]+\Z")
 _DECIMAL = re.compile(rb"[0-9]{1,20}\Z")
 _TIME = re.compile(rb"(-?)([0-9]{1,20})?(?:\.([0-9]*))?\Z")
+_REMEMBERED = 1 << 15
 _SECOND = 1_000_000_000
 _TIME_LIMIT = 1 << 63
 #: What the checksum field counts for while the checksum is made: eight spaces.
@@ -26,12 +27,27 @@ def header_number(field: bytes) -> int:
         bits = len(field) * 8 - 1
         value = int.from_bytes(field, "big") & ((1 << bits) - 1)
         return value - (1 << bits) if value >> (bits - 1) else value
+    if field[-1] == 0 and _OCTAL.match(field, 0, len(field) - 1):
+        return int(field[:-1], 8)
     digits = field.lstrip(b" \0").split(b"\0", 1)[0].rstrip(b" ")
     if not digits:
         return 0
     if not _OCTAL.match(digits):
         raise Corrupt(f"the header has {field!r} for a number")
     return int(digits, 8)
+
+
+class Numbers(dict[bytes, int]):
+    """Number fields to their values; those of headers repeat, so that some are remembered."""
+
+    __slots__ = ()
+
+    def __missing__(self, field: bytes) -> int:
+        number = header_number(field)
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[field] = number
+        return number
 
 
 def decimal(value: bytes, what: str) -> int:

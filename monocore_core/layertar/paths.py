@@ -11,6 +11,7 @@ WHITEOUT = b".wh."
 AUFS = b".wh..wh."
 OPAQUE = b".wh..wh..opq"
 _SHOWN = 200
+_DOT_SLASH = (0x2E, 0x2F)
 
 
 def shown(path: bytes) -> str:
@@ -27,7 +28,7 @@ def clean(name: bytes, limits: Limits) -> bytes:
         LimitExceeded: too long or too deep.
     """
     path = name[2:] if name.startswith(b"./") else name
-    if not path or path[0] in b"./" or b"/." in path or b"//" in path:
+    if not path or path[0] in _DOT_SLASH or b"/." in path or b"//" in path:
         path = _normalised(path)
     elif path.endswith(b"/"):
         path = path[:-1]

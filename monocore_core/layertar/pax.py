@@ -6,7 +6,7 @@ import binascii
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from attrs import field, frozen
+from attrs import frozen
 
 from monocore_core.errors import Corrupt, LimitExceeded
 from monocore_core.layertar.limits import Limits
@@ -44,7 +44,7 @@ class Extended:
     gid: int | None = None
     mtime_ns: int | None = None
     xattrs: Mapping[bytes, bytes] = NO_XATTRS
-    sparse: Mapping[bytes, bytes] = field(factory=dict[bytes, bytes])
+    sparse: Mapping[bytes, bytes] = NO_XATTRS
     pieces: tuple[tuple[int, int], ...] = ()
 
 
@@ -106,22 +106,28 @@ def interpret(found: Mapping[bytes, bytes], pieces: tuple[tuple[int, int], ...],
         Corrupt: a value has the wrong form.
         LimitExceeded: more extended attributes than are allowed.
     """
-    numbers = {
-        name: decimal(found[name], name.decode()) for name in (b"size", b"uid", b"gid") if name in found
-    }
     mtime = found.get(b"mtime")
     vendor = [key for key in found if key.startswith((_SCHILY, _LIBARCHIVE, _SPARSE))]
     return Extended(
         path=_text(found, b"path"),
         link=_text(found, b"linkpath"),
-        size=numbers.get(b"size"),
-        uid=numbers.get(b"uid"),
-        gid=numbers.get(b"gid"),
+        size=_count(found, b"size"),
+        uid=_count(found, b"uid"),
+        gid=_count(found, b"gid"),
         mtime_ns=None if mtime is None else pax_time(mtime),
         xattrs=_xattrs(found, vendor, limits) if vendor else NO_XATTRS,
-        sparse={key[len(_SPARSE) :]: found[key] for key in vendor if key.startswith(_SPARSE)},
+        sparse=_sparse(found, vendor) if vendor else NO_XATTRS,
         pieces=pieces,
     )
+
+
+def _count(found: Mapping[bytes, bytes], key: bytes) -> int | None:
+    value = found.get(key)
+    return None if value is None else decimal(value, key.decode())
+
+
+def _sparse(found: Mapping[bytes, bytes], keys: list[bytes]) -> Mapping[bytes, bytes]:
+    return {key[len(_SPARSE) :]: found[key] for key in keys if key.startswith(_SPARSE)}
 
 
 def _text(found: Mapping[bytes, bytes], key: bytes) -> bytes | None:

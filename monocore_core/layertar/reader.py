@@ -14,10 +14,10 @@ from attrs import evolve
 from monocore_core.errors import Corrupt, LimitExceeded, Unsupported
 from monocore_core.layertar import header, pax, sparse
 from monocore_core.layertar.events import Entry, EntryKind, LayerEvent, Segment
-from monocore_core.layertar.header import KINDS, Fields, until_nul
+from monocore_core.layertar.header import KINDS, Fields, split, until_nul
 from monocore_core.layertar.limits import DEFAULT_LIMITS, Limits
-from monocore_core.layertar.numbers import check_time, checksum_matches, header_number
-from monocore_core.layertar.paths import AUFS, clean, marker, marks, shown
+from monocore_core.layertar.numbers import Numbers, check_time, checksum_matches, header_number
+from monocore_core.layertar.paths import AUFS, WHITEOUT, clean, marker, marks, shown
 from monocore_core.layertar.pax import PLAIN
 from monocore_core.layertar.window import BLOCK, Window
 
@@ -26,10 +26,9 @@ _MAX_SIZE = (1 << 63) - 1
 _MAX_ID = (1 << 32) - 1
 _MAX_MAJOR = (1 << 12) - 1
 _MAX_MINOR = (1 << 20) - 1
-#: Numbers of headers repeat: as many are remembered.
-_REMEMBERED = 1 << 15
 _NO_DEVICE = (0, 0)
 _FILE, _DIRECTORY = EntryKind.FILE, EntryKind.DIRECTORY
+_SYMLINK, _HARDLINK = EntryKind.SYMLINK, EntryKind.HARDLINK
 _DEVICES = frozenset({EntryKind.CHARACTER, EntryKind.BLOCK})
 _EXTENDED, _GLOBAL, _LONG_NAME, _LONG_LINK = frozenset({b"x", b"X"}), b"g", b"L", b"K"
 
@@ -61,7 +60,7 @@ class _Reader:
         self._limits = limits
         self._window = Window(stream)
         self._position = 0
-        self._numbers: dict[bytes, int] = {}
+        self._numbers = Numbers()
         self._globals: dict[bytes, bytes] = {}
         self._global = PLAIN
         self._extended = PLAIN
@@ -70,7 +69,6 @@ class _Reader:
         self._chained = 0
         self._metadata = limits.metadata
         self._segments = limits.segments
-        self._pax = False
 
     def events(self) -> Iterator[LayerEvent]:
         """Every event; raises what :func:`read_layer` says."""
@@ -109,28 +107,25 @@ class _Reader:
 
     def _next(self, block: bytes) -> LayerEvent | None:
         """The event of a header; None when it only says something of the next entry, or nothing of the image."""
-        fields = header.split(block)
-        if not checksum_matches(block, self._number(fields[6])):
+        fields = split(block)
+        if not checksum_matches(block, self._numbers[fields[6]]):
             raise Corrupt("its checksum is wrong")
         self._position += BLOCK
         kind = KINDS.get(fields[7])
         if kind is None:
             self._describe(fields)
             return None
-        return self._entry(kind, block, fields)
-
-    def _number(self, field: bytes) -> int:
-        number = self._numbers.get(field)
-        if number is None:
-            number = header_number(field)
-            if len(self._numbers) >= _REMEMBERED:
-                self._numbers.clear()
-            self._numbers[field] = number
-        return number
+        name = header.full_name(block, fields)
+        try:
+            if self._chained or self._extended is not PLAIN:
+                name = self._name(name)
+            return self._entry(kind, name, block, fields)
+        except (Corrupt, LimitExceeded, Unsupported) as error:
+            raise type(error)(f"{shown(name)}: {error.brief}", hint=error.hint) from error
 
     def _describe(self, fields: Fields) -> None:
         """Take in a header that describes the entries after it."""
-        flag, size = fields[7], self._number(fields[4])
+        flag, size = fields[7], self._numbers[fields[4]]
         if flag not in _EXTENDED and flag not in {_GLOBAL, _LONG_NAME, _LONG_LINK}:
             raise header.refuse(flag, fields)
         if not 0 <= size <= self._limits.extended:
@@ -146,12 +141,10 @@ class _Reader:
         elif flag == _LONG_LINK:
             self._long_link = until_nul(data)
         elif flag == _GLOBAL:
-            self._pax = True
             pax.merge(data, self._globals)
             self._charge_globals()
             self._global = self._extended = pax.interpret(self._globals, (), self._limits)
         else:
-            self._pax = True
             found = dict(self._globals)
             pieces = pax.merge(data, found)
             self._extended = pax.interpret(found, pieces, self._limits)
@@ -165,32 +158,20 @@ class _Reader:
         if sum(len(key) + len(value) for key, value in self._globals.items()) > self._limits.extended:
             raise LimitExceeded(f"its global headers have more than {self._limits.extended} bytes")
 
-    def _entry(self, kind: EntryKind, block: bytes, fields: Fields) -> LayerEvent | None:
-        extended = self._extended
-        name = extended.path
+    def _name(self, name: bytes) -> bytes:
+        """The name that the headers before an entry give it, ``name`` when they give none."""
+        if self._extended.path is not None:
+            name = self._extended.path
         if self._long_name is not None:
             name = self._long_name
-        if name is None:
-            name = header.full_name(block, fields)
-        if extended.sparse:
-            name = extended.sparse.get(b"name", name)
-        try:
-            return self._made(kind, name, block, fields)
-        except (Corrupt, LimitExceeded, Unsupported) as error:
-            raise type(error)(f"{shown(name)}: {error.brief}", hint=error.hint) from error
-        finally:
-            self._extended = self._global
-            self._long_name = self._long_link = None
-            self._chained = 0
+        return self._extended.sparse.get(b"name", name)
 
-    def _made(self, kind: EntryKind, name: bytes, block: bytes, fields: Fields) -> LayerEvent | None:
+    def _entry(self, kind: EntryKind, name: bytes, block: bytes, fields: Fields) -> LayerEvent | None:
         """The event of an entry, with the position moved behind its data."""
         extended = self._extended
-        size = self._number(fields[4]) if extended.size is None else extended.size
-        if kind is _FILE and name.endswith(b"/") and (fields[7] == b"\0" or not size):
-            kind = _DIRECTORY  # as v7 tars, which know no folders, spell them
+        size = self._numbers[fields[4]] if extended.size is None else extended.size
         position, logical, segments = self._position, 0, None
-        if kind is _FILE:
+        if kind is _FILE and not (name.endswith(b"/") and (fields[7] == b"\0" or not size)):
             if not 0 <= size <= _MAX_SIZE:
                 raise Corrupt(f"its size, {size}, is not possible")
             logical = size
@@ -199,37 +180,48 @@ class _Reader:
                 position = 0
             elif size:
                 self._skip(position, size)
-        elif kind is EntryKind.HARDLINK and size:
+        elif kind is _FILE:
+            kind = _DIRECTORY  # as v7 tars, which know no folders, spell them
+        elif kind is _HARDLINK and size:
             self._skip(position, self._link_data(size))
         path = clean(name, self._limits)
-        if marks(path):
-            return marker(path)
-        if not path and kind is not _DIRECTORY:
-            raise Corrupt(f"the root cannot be a {kind.value}")
-        entry = self._plain(kind, path, fields, logical, position)
-        if segments is not None:
-            entry = evolve(entry, segments=segments)
-        return entry
+        event = (
+            marker(path)
+            if WHITEOUT in path and marks(path)
+            else self._plain(kind, path, fields, logical, position)
+        )
+        if segments is not None and isinstance(event, Entry):
+            event = evolve(event, segments=segments)
+        if self._chained:
+            self._forget()
+        return event
+
+    def _forget(self) -> None:
+        """What stood before an entry holds for it alone."""
+        self._extended = self._global
+        self._long_name = self._long_link = None
+        self._chained = 0
 
     def _plain(self, kind: EntryKind, path: bytes, fields: Fields, size: int, position: int) -> Entry:
-        extended = self._extended
-        number = self._number
-        uid = number(fields[2]) if extended.uid is None else extended.uid
-        gid = number(fields[3]) if extended.gid is None else extended.gid
+        if not path and kind is not _DIRECTORY:
+            raise Corrupt(f"the root cannot be a {kind.value}")
+        extended, numbers = self._extended, self._numbers
+        uid = numbers[fields[2]] if extended.uid is None else extended.uid
+        gid = numbers[fields[3]] if extended.gid is None else extended.gid
         if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
             raise Corrupt(f"its owner, {uid}:{gid}, is not possible")
         mtime = extended.mtime_ns
         if mtime is None:
-            mtime = check_time(number(fields[5]) * _SECOND)
+            mtime = check_time(numbers[fields[5]] * _SECOND)
         link, device = b"", _NO_DEVICE
-        if kind is EntryKind.SYMLINK or kind is EntryKind.HARDLINK:
+        if kind is _SYMLINK or kind is _HARDLINK:
             link = self._link(kind, fields)
         elif kind in _DEVICES:
             device = self._device(fields)
         return Entry(
             path,
             kind,
-            number(fields[1]) & 0o7777,
+            numbers[fields[1]] & 0o7777,
             uid,
             gid,
             mtime,
@@ -247,7 +239,7 @@ class _Reader:
             link = self._long_link
         if link is None:
             link = until_nul(fields[8])
-        if kind is EntryKind.SYMLINK:
+        if kind is _SYMLINK:
             if not link:
                 raise Corrupt("it is a symlink without a target")
             if len(link) > self._limits.path:
@@ -263,7 +255,7 @@ class _Reader:
         return target
 
     def _device(self, fields: Fields) -> tuple[int, int]:
-        device = (self._number(fields[10]), self._number(fields[11]))
+        device = (self._numbers[fields[10]], self._numbers[fields[11]])
         if not (0 <= device[0] <= _MAX_MAJOR and 0 <= device[1] <= _MAX_MINOR):
             raise Unsupported(f"Linux has no device {device[0]}:{device[1]}")
         return device
@@ -307,7 +299,7 @@ class _Reader:
 
     def _is_header(self, block: bytes) -> bool:
         try:
-            return checksum_matches(block, header_number(header.split(block)[6]))
+            return checksum_matches(block, header_number(split(block)[6]))
         except Corrupt:
             return False
 

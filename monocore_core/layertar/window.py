@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import BinaryIO
 
@@ -9,7 +10,7 @@ from monocore_core.errors import Corrupt
 
 BLOCK = 512
 #: Read at once: several headers of small files, and little waste where files are large.
-CHUNK = 8 * 1024
+CHUNK = 4 * 1024
 #: Dropped at once when the stream cannot seek.
 SKIP = 1024 * 1024
 
@@ -23,7 +24,10 @@ class Window:
         self._data = b""
         self._origin = 0
         self._end: int | None = None
+        self._fd = -1
         if stream.seekable():
+            if _on_disk(stream):
+                self._fd = stream.fileno()  # a file of the host: one system call a piece
             self._origin = stream.tell()
             self._end = stream.seek(0, os.SEEK_END) - self._origin
             stream.seek(self._origin)
@@ -65,17 +69,25 @@ class Window:
     def _fill(self, position: int, size: int) -> bytes:
         """Up to ``size`` bytes at ``position``, less only at the end; what lies before is forgotten."""
         at = position - self._base
-        if self._end is not None and not 0 <= at <= len(self._data):
+        if self._fd >= 0:
+            self._base, self._data = position, os.pread(self._fd, max(size, CHUNK), self._origin + position)
+        elif self._end is not None and not 0 <= at <= len(self._data):
             self._stream.seek(self._origin + position)
             self._base, self._data = position, b""
         else:
             self._drop(position)
         while len(self._data) < size:
-            more = self._stream.read(max(size - len(self._data), CHUNK))
+            more = self._more(size - len(self._data))
             if not more:
                 break
             self._data += more
         return self._data[:size]
+
+    def _more(self, size: int) -> bytes:
+        """What stands behind the window."""
+        if self._fd >= 0:
+            return os.pread(self._fd, max(size, CHUNK), self._origin + self._base + len(self._data))
+        return self._stream.read(max(size, CHUNK))
 
     def _drop(self, position: int) -> None:
         """Read on until the window begins at ``position``, or the stream ends."""
@@ -86,6 +98,12 @@ class Window:
             if not self._data:
                 at = 0
         self._base, self._data = position, self._data[at:]
+
+
+def _on_disk(stream: object) -> bool:
+    """Whether the stream is an ordinary open file, whose descriptor holds the same bytes."""
+    raw: object = getattr(stream, "raw", None)
+    return isinstance(stream, io.BufferedReader) and isinstance(raw, io.FileIO)
 
 
 def _truncated(end: int) -> Corrupt:
