@@ -27,18 +27,18 @@ from attrs import define, frozen
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
 from monocore_core.config.values import Settings
-from monocore_core.errors import MachineError, NotFound
+from monocore_core.errors import MachineError, MonocoreError, NotFound
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.provider import Interface, SourceCapabilities
 from monocore_core.interfaces.vmm import Machine, Vmm
-from monocore_core.model.events import Listener, Stage, ignore
+from monocore_core.model.events import Listener, Stage, Warned, ignore
 from monocore_core.model.image import Image
 from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import PullPolicy, SandboxRequest
-from monocore_core.plan.choose import Offer, Plan, Wishes, choose
+from monocore_core.plan.choose import Offer, Plan, Wishes, choose, choose_source
 from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins, discover
 from monocore_core.reference import Reference, parse_reference
@@ -120,18 +120,7 @@ class Engine:
             NothingFits: with a reason for each candidate.
         """
         scheme = "" if image is not None else self.reference(request.image).scheme
-        chosen = self.settings.backends
-        wishes = Wishes(
-            choices={
-                Interface.IMAGE_SOURCE: chosen.image_source,
-                Interface.LAYER_MERGER: chosen.layer_merger,
-                Interface.NETWORK: chosen.network,
-                Interface.VMM: chosen.vmm,
-            },
-            architecture=request.platform.architecture,
-            scheme=scheme,
-            disk=request.disk is not None,
-        )
+        wishes = self._wishes(request.platform, scheme, disk=request.disk is not None)
         return choose(self.survey(), wishes)
 
     async def image(self, image: str, platform: Platform, policy: PullPolicy) -> Image:
@@ -149,10 +138,13 @@ class Engine:
         return await self.pull(image, platform)
 
     async def pull(self, image: str, platform: Platform) -> Image:
-        """Bring an image, or what is missing of it, into the store. A tag is always asked for again."""
+        """Bring an image, or what is missing of it, into the store. A tag is always asked for again.
+
+        Any platform's: whether a VMM here can run it is another question.
+        """
         reference = self.reference(image)
-        plan = self.plan(SandboxRequest(image=image, platform=platform))
-        source = await self.backends.image_source(plan.image_source)
+        wishes = self._wishes(platform, reference.scheme)
+        source = await self.backends.image_source(choose_source(self.survey(), wishes))
         return await self.store.pull(source, reference, platform, listener=self.listener)
 
     @asynccontextmanager
@@ -206,6 +198,31 @@ class Engine:
                 mark=clock.mark,
                 stages=clock.stages,
             )
+
+    async def sweep_roots(self) -> None:
+        """Remove merged roots that no image and no sandbox needs; what cannot be removed is told as a ``Warned`` event."""
+        keep = self.store.root_keys_in_use()
+        for backend in self.plugins.of(Interface.LAYER_MERGER):
+            try:
+                merger = await self.backends.layer_merger(backend.name)
+                for key in await merger.keys() - keep:
+                    await merger.remove(key)
+            except MonocoreError as error:
+                self.listener(Warned(f"roots of {backend.name} were not removed: {error.brief}"))
+
+    def _wishes(self, platform: Platform, scheme: str, *, disk: bool = False) -> Wishes:
+        chosen = self.settings.backends
+        return Wishes(
+            choices={
+                Interface.IMAGE_SOURCE: chosen.image_source,
+                Interface.LAYER_MERGER: chosen.layer_merger,
+                Interface.NETWORK: chosen.network,
+                Interface.VMM: chosen.vmm,
+            },
+            architecture=platform.architecture,
+            scheme=scheme,
+            disk=disk,
+        )
 
     def _known(self, request: SandboxRequest) -> Image | None:
         if request.pull is PullPolicy.ALWAYS:

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.errors import InvalidInput
 
 
@@ -108,7 +108,7 @@ class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
 
 
 def add_globals(parser: Parser) -> list[argparse.Action]:
-    """Declare the flags of :class:`~monocore_core.cli.main.Globals`."""
+    """Declare the flags of :class:`~monocore_core.cli.globals.Globals`."""
     group = parser.add_argument_group("common options")
     return [
         group.add_argument("--debug", action="store_true", help="show tracebacks"),

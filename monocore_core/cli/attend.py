@@ -14,9 +14,9 @@ from contextlib import ExitStack
 
 from monocore_core.cli.failures import FAILED, warn
 from monocore_core.cli.opening import open_engine
+from monocore_core.cli.order import Order
 from monocore_core.cli.progress import PullProgress
 from monocore_core.cli.pump import Outflow, OutputClosed, drain, pump_in
-from monocore_core.cli.run import Order
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_terminal, terminal_size
 from monocore_core.config.values import Settings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.doctor_checks import Check, State, backend_checks, host_checks, plugin_checks
 from monocore_core.cli.failures import clean
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import print_json
 from monocore_core.config.values import Settings

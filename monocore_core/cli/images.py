@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
 from monocore_core.cli.failures import clean, report, warn
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import Json, human_age, human_size, print_json, print_table
 from monocore_core.cli.values import parse_platform
 from monocore_core.engine import Engine
 from monocore_core.errors import Conflict, MonocoreError, NotFound
-from monocore_core.interfaces.provider import Interface
+from monocore_core.model.events import Event, Warned
 from monocore_core.model.image import Image
 from monocore_core.model.oci import ImageConfig, Platform
 
@@ -167,23 +167,17 @@ def _sweeping(options: Globals, work: Callable[[Engine], int]) -> int:
     """Do ``work``, then remove merged roots that no image needs any more."""
 
     async def run() -> int:
-        async with open_engine(settings_for(options)) as engine:
+        async with open_engine(settings_for(options), _tell) as engine:
             status = work(engine)
-            await _sweep_roots(engine)
+            await engine.sweep_roots()
             return status
 
     return asyncio.run(run())
 
 
-async def _sweep_roots(engine: Engine) -> None:
-    keep = engine.store.root_keys_in_use()
-    for backend in engine.plugins.of(Interface.LAYER_MERGER):
-        try:
-            merger = await engine.backends.layer_merger(backend.name)
-            for key in await merger.keys() - keep:
-                await merger.remove(key)
-        except MonocoreError as error:  # the images are gone all the same
-            warn(f"warning: roots of {backend.name} were not removed: {error.brief}")
+def _tell(event: Event) -> None:
+    if isinstance(event, Warned):
+        warn(f"warning: {event.text}")
 
 
 def _confirmed(*, everything: bool) -> bool:

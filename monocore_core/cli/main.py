@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
 from monocore_core import __version__
+from monocore_core.cli.globals import Globals
 
 PROGRAM = "monocore"
 
@@ -27,23 +28,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "system": ("system", "show disk usage"),
     "version": ("version", "show the versions of monocore and of its plugins"),
 }
-
-
-class Globals:
-    """The flags that every command takes, before its name or after it.
-
-    Attributes:
-        debug: show tracebacks.
-        home: folder of the store, or None for the configured one.
-        config: configuration file, or None to look for one.
-    """
-
-    __slots__ = ("config", "debug", "home")
-
-    def __init__(self) -> None:
-        self.debug = False
-        self.home: str | None = None
-        self.config: str | None = None
 
 
 Command = Callable[[list[str], Globals], int]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.config.load import load_settings
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine

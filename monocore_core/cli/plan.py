@@ -6,7 +6,7 @@ import asyncio
 
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import human_size, print_json, print_table
 from monocore_core.cli.values import parse_platform, parse_size

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import Json, print_json, print_table
 from monocore_core.errors import MonocoreError

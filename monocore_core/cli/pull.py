@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.progress import PullProgress
 from monocore_core.cli.signals import Signals, run_interruptibly

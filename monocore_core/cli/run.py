@@ -10,8 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
-
 from monocore_core.cli import terminal, values
 from monocore_core.cli.arguments import (
     Parser,
@@ -22,34 +20,14 @@ from monocore_core.cli.arguments import (
     backend_overrides,
     split_at_operand,
 )
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
+from monocore_core.cli.order import Order
 from monocore_core.errors import InvalidInput
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
 
 PROG = "monocore run"
 USAGE = "monocore run [OPTIONS] IMAGE [COMMAND] [ARG...]"
-
-
-@frozen
-class Order:
-    """Everything that one ``run`` was asked.
-
-    Attributes:
-        sandbox: the VM.
-        command: the process.
-        interactive: our standard input goes to the process.
-        timeout: seconds the command may take, or None.
-        quiet: no progress of a pull.
-        timing: say how long each stage took.
-    """
-
-    sandbox: SandboxRequest
-    command: CommandRequest
-    interactive: bool = False
-    timeout: float | None = None
-    quiet: bool = False
-    timing: bool = False
 
 
 def main(words: list[str], options: Globals) -> int:

@@ -7,7 +7,7 @@ import asyncio
 from attrs import asdict
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import human_size, print_json, print_table
 from monocore_core.store import DiskUsage

@@ -6,7 +6,7 @@ import platform
 
 from monocore_core import __version__
 from monocore_core.cli.arguments import Parser, add_globals
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 
 
 def main(words: list[str], options: Globals) -> int:

@@ -119,6 +119,20 @@ def choose(offers: Sequence[Offer], wishes: Wishes) -> Plan:
     raise _nothing_fits(offers, wishes, excluded, usable)
 
 
+def choose_source(offers: Sequence[Offer], wishes: Wishes) -> str:
+    """Pick an image source alone, for a pull.
+
+    Raises:
+        NothingFits: with a reason for every candidate.
+    """
+    sources = [offer for offer in offers if offer.interface is Interface.IMAGE_SOURCE]
+    excluded = {(offer.interface, offer.name): why for offer in sources if (why := _exclusion(offer, wishes))}
+    usable = [offer for offer in sources if (offer.interface, offer.name) not in excluded]
+    if not usable:
+        raise _none_usable(Interface.IMAGE_SOURCE, offers, wishes, excluded)
+    return min(usable, key=lambda offer: (-offer.rank, offer.name)).name
+
+
 def _exclusion(offer: Offer, wishes: Wishes) -> Problem | None:
     """Why this offer is out whatever the others are."""
     choice = wishes.choice(offer.interface)
@@ -142,7 +156,10 @@ def _unfit(capabilities: Capabilities, wishes: Wishes) -> Problem | None:
         case VmmCapabilities(architectures=architectures):
             if wishes.architecture not in architectures:
                 runs = ", ".join(sorted(architectures))
-                return Problem(f"runs guests for {runs}, not for {wishes.architecture}")
+                return Problem(
+                    f"runs guests for {runs}, not for {wishes.architecture}",
+                    f"choose an image for {runs}, or see 'monocore plugins' for other VMMs",
+                )
             if wishes.disk and capabilities.max_disks < 2:
                 return Problem("has no room for a writable disk")
         case NetworkCapabilities(attachment=attachment):
@@ -220,7 +237,16 @@ def _nothing_fits(
     if not empty:
         reasons = tuple(_misfits(usable))
         return NothingFits("the installed backends do not fit together", reasons=reasons)
-    interface = empty[0]
+    return _none_usable(empty[0], offers, wishes, excluded)
+
+
+def _none_usable(
+    interface: Interface,
+    offers: Sequence[Offer],
+    wishes: Wishes,
+    excluded: Mapping[tuple[Interface, str], Problem],
+) -> NothingFits:
+    """Why no backend of an interface can be used."""
     installed = [offer for offer in offers if offer.interface is interface]
     choice = wishes.choice(interface)
     names = sorted(offer.name for offer in installed)

@@ -13,7 +13,7 @@ from monocore_core.cli.arguments import (
     backend_overrides,
     split_at_operand,
 )
-from monocore_core.cli.main import Globals
+from monocore_core.cli.globals import Globals
 from monocore_core.cli.values import parse_size
 from monocore_core.errors import InvalidInput
 

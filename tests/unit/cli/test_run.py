@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from monocore_core.cli.arguments import split_at_operand
-from monocore_core.cli.main import Globals
-from monocore_core.cli.run import Order, build_parser, order_of
+from monocore_core.cli.globals import Globals
+from monocore_core.cli.order import Order
+from monocore_core.cli.run import build_parser, order_of
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit, TmpfsMount
 from monocore_core.model.oci import Platform

@@ -1,0 +1,28 @@
+"""What one ``run`` was asked, made by :mod:`.run` of its words, done by :mod:`.attend`."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from monocore_core.model.sandbox import CommandRequest, SandboxRequest
+
+
+@frozen
+class Order:
+    """Everything that one ``run`` was asked.
+
+    Attributes:
+        sandbox: the VM.
+        command: the process.
+        interactive: our standard input goes to the process.
+        timeout: seconds the command may take, or None.
+        quiet: no progress of a pull.
+        timing: say how long each stage took.
+    """
+
+    sandbox: SandboxRequest
+    command: CommandRequest
+    interactive: bool = False
+    timeout: float | None = None
+    quiet: bool = False
+    timing: bool = False
