@@ -27,6 +27,13 @@ LIMIT, SLOW_LIMIT = 120.0, 600.0
 _INSTALLABLE = re.compile(r"not installed|needs \S+ \((Debian|apt-get|pip)")
 
 
+def pytest_configure() -> None:
+    """Let our processes have the signals that whoever started us ignores, as nohup and background jobs do."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine cannot run."""
     kvm = _kvm_problem()

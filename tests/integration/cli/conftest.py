@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -21,6 +22,17 @@ LIMIT = 90.0
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
+
+
+class Started(subprocess.Popen[bytes]):
+    """A process that is killed, not waited for, when its test fails."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 @pytest.fixture(scope="session")
