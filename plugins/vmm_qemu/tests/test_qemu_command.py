@@ -79,7 +79,8 @@ def test_whole_line(architecture: str, *, kvm: bool, machine: str, serial: int, 
     expected = START + machine + "\n" + MIDDLE + DEVICES.format(serial=serial, rng=rng)
     assert words == expected.split()
     common = "console=hvc0 quiet panic=-1 root=/dev/vda rootfstype=erofs ro init=/init"
-    assert append == (common if architecture == "arm64" else f"{common} reboot=t")
+    emulated = "" if kvm else " mitigations=off noreplace-smp no_timer_check tsc=reliable"
+    assert append == (common if architecture == "arm64" else f"{common} reboot=t{emulated}")
 
 
 def test_disks_in_order_with_their_serials() -> None:
@@ -146,4 +147,10 @@ def test_every_transport_is_used_once() -> None:
 
 
 def test_further_words_come_last() -> None:
-    assert kernel_words(evolve(SPEC, cmdline=("a=b", "c")))[-2:] == ["a=b", "c"]
+    assert kernel_words(evolve(SPEC, cmdline=("a=b", "c")), kvm=True)[-2:] == ["a=b", "c"]
+
+
+def test_one_emulated_processor_does_without_its_apics_timer() -> None:
+    assert "nolapic_timer" in kernel_words(evolve(SPEC, vcpus=1), kvm=False)
+    assert "nolapic_timer" not in kernel_words(evolve(SPEC, vcpus=2), kvm=False)
+    assert "nolapic_timer" not in kernel_words(evolve(SPEC, vcpus=1), kvm=True)
