@@ -91,7 +91,8 @@ async def _commands(home: Path, reference: str, count: int) -> tuple[float, ...]
 
 def _monocore(home: Path, *words: str) -> None:
     argv = [str(Path(sys.executable).with_name("monocore")), *words]
-    environ = {**os.environ, "MONOCORE_HOME": str(home)}
+    # as installed programs run: with their modules compiled, which some environments forbid Python to keep
+    environ = {**os.environ, "MONOCORE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
         argv,
         env=environ,
