@@ -99,6 +99,7 @@ def build(architecture: str, target: Path, compiler: Compiler) -> None:
     Raises:
         GuestError: the compiler refused, with its words.
     """
+    target = target.absolute()  # the compiler runs in another folder
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
         output = Path(folder) / "agent"
