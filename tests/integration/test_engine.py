@@ -112,7 +112,13 @@ async def test_writes_go_where_they_were_asked_to_go(image: str, home: Path) -> 
             first, second = (await output(sandbox, "sh", "-c", written)).splitlines()
             assert int(first) == 256 * MIB
             assert second.split()[1] == str(8 * 1024)
-        async with engine.sandbox(SandboxRequest(image, readonly=True)) as sandbox:
+        closed = SandboxRequest(image, readonly=True, tmpfs=(TmpfsMount("/not/in/the/image", MIB),))
+        async with engine.sandbox(closed) as sandbox:
+            assert (
+                await output(sandbox, "sh", "-c", "echo x > /not/in/the/image/x; cat /etc/hostname")
+                == f"{sandbox.id}\n"
+            )
+            assert sandbox.id in await output(sandbox, "cat", "/etc/hosts")
             refused = await sandbox.exec(CommandRequest(args=("touch", "/x")))
             assert b"Read-only" in await refused.stderr.read(4096)
             assert (await refused.wait()).code == 1

@@ -215,6 +215,7 @@ struct setup {
     char root_filesystem[32];
     int upper; /* 0 none, 1 memory, 2 disk */
     int64_t upper_size;
+    bool readonly; /* nothing may be written once the sandbox is ready */
     char upper_name[64];
     struct mount_entry mounts[MAX_MOUNTS];
     size_t mount_count;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,27 +43,6 @@ static int write_new(int folder, const char *name, const struct text *t)
     return close(fd);
 }
 
-/* On a root that cannot be written: a file of ours bound over the image's, when it has one. */
-static int bind_over(int etc, const char *name, const struct text *t)
-{
-    char from[96], to[64];
-    int memory = open("/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int target = openat(etc, name, O_PATH | O_CLOEXEC);
-    int result = -1;
-    snprintf(from, sizeof from, ".monocore-%s", name);
-    if (memory >= 0 && target >= 0 && write_new(memory, from, t) == 0) {
-        snprintf(from, sizeof from, "/dev/shm/.monocore-%s", name);
-        snprintf(to, sizeof to, "/proc/self/fd/%d", target);
-        result = mount(from, to, NULL, MS_BIND, NULL);
-        unlink(from);
-    }
-    if (memory >= 0)
-        close(memory);
-    if (target >= 0)
-        close(target);
-    return result;
-}
-
 static int put_file(int etc, const char *name, const struct text *t, struct fault *f)
 {
     char temporary[64];
@@ -74,10 +52,6 @@ static int put_file(int etc, const char *name, const struct text *t, struct faul
         return 0;
     int err = errno;
     unlinkat(etc, temporary, 0);
-    if (err == EROFS) {
-        bind_over(etc, name, t); /* without such a file in the image there is no place for ours */
-        return 0;
-    }
     return fail(f, F_SYSTEM, err, "cannot write /etc/%s", name);
 }
 
@@ -113,8 +87,8 @@ int files_write(const struct setup *s, struct fault *f)
     int etc = root < 0 ? -1 : open_folder(root, "/etc", 0755);
     if (root >= 0)
         close(root);
-    if (etc < 0) /* a read-only root without /etc */
-        return errno == EROFS ? 0 : fail(f, F_SYSTEM, errno, "cannot open /etc");
+    if (etc < 0)
+        return fail(f, F_SYSTEM, errno, "cannot open /etc");
     int result = 0;
     if (s->hostname[0]) {
         t.size = 0;

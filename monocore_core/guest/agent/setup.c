@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 static const int64_t PORT_WAIT = 20LL * 1000000000;
+static const int64_t OWN_SIZE = 16LL * 1024 * 1024; /* of what we write ourselves over a root that nobody may write */
 
 void boot_mounts(void)
 {
@@ -303,6 +304,11 @@ int setup_parse(struct span body, struct setup *s, struct fault *f)
             return -1;
     if (more < 0 || !s->root_name[0])
         return fail(f, F_INVALID, 0, "the setup is malformed");
+    s->readonly = !s->upper && !(s->share_root && s->share_writable);
+    if (s->readonly) { /* mount points and /etc/hosts must be made all the same */
+        s->upper = 1;
+        s->upper_size = OWN_SIZE;
+    }
     return 0;
 }
 
@@ -312,7 +318,9 @@ int setup_run(const struct setup *s, struct fault *f)
         return -1;
     if (s->hostname[0] && sethostname(s->hostname, strlen(s->hostname)) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", s->hostname);
-    if (files_write(s, f) < 0)
+    if (files_write(s, f) < 0 || net_configure(s, f) < 0)
         return -1;
-    return net_configure(s, f);
+    if (s->readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+        return fail(f, F_SYSTEM, errno, "cannot make the root read-only");
+    return 0;
 }
