@@ -1,0 +1,1 @@
+"""Layers applied into a folder: for VMMs that share folders."""

@@ -1,0 +1,1 @@
+"""Roots as overlayfs mounts of layers that are unpacked once each. Experimental."""

@@ -1,0 +1,1 @@
+"""microVMs by libkrun."""
