@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from monocore_core.config.values import Settings
 from monocore_core.errors import ConfigError, MonocoreError, PluginError
@@ -19,8 +19,11 @@ from monocore_core.interfaces.provider import (
     Capabilities,
     Host,
     Interface,
+    LayerMergerProvider,
     Problem,
     Provider,
+    VmmCapabilities,
+    VmmProvider,
 )
 from monocore_core.interfaces.vmm import Vmm
 from monocore_core.model.events import Listener
@@ -85,6 +88,11 @@ class Backends:
         provider: Provider[LayerMerger, Any] = backend.provider
         return await self._enter(backend, provider)
 
+    def private_roots(self, name: str) -> bool:
+        """Whether each sandbox needs a root of its own from the layer merger of that name."""
+        provider = self.plugins.get(Interface.LAYER_MERGER, name).provider
+        return isinstance(provider, LayerMergerProvider) and not provider.capabilities.shared
+
     async def network(self, name: str) -> Network:
         """The open network of that name."""
         backend = self.plugins.get(Interface.NETWORK, name)
@@ -108,12 +116,11 @@ class Backends:
 
     def _offer(self, backend: Backend) -> Offer:
         provider = backend.provider
-        capabilities: Capabilities = getattr(provider, "capabilities")  # noqa: B009 - every subclass has it
         return Offer(
             interface=backend.interface,
             name=backend.name,
             rank=provider.rank,
-            capabilities=capabilities,
+            capabilities=self._capabilities(backend),
             summary=provider.summary,
             problem=self._probe(backend),
             distribution=backend.distribution,
@@ -129,6 +136,18 @@ class Backends:
             return Problem(
                 f"its probe failed: {type(error).__name__}: {error}", f"report it to {backend.distribution}"
             )
+
+    def _capabilities(self, backend: Backend) -> Capabilities:
+        """What the backend promises, or what is left of it here."""
+        provider = backend.provider
+        promised: Capabilities = getattr(provider, "capabilities")  # noqa: B009 - every subclass has it
+        if not isinstance(provider, VmmProvider) or not isinstance(promised, VmmCapabilities):
+            return promised
+        try:
+            return provider.narrow(self._host(backend), self._options(backend), promised)
+        except Exception as error:  # noqa: BLE001 - the plugin boundary: nobody knows then what it can do
+            why = f"it cannot say what it can do here: {type(error).__name__}: {error}"
+            return evolve(promised, roots=frozenset(), lacks=(why,))
 
     def _host(self, backend: Backend) -> Host:
         state, cache = self.places(backend.interface, backend.name)

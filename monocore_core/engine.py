@@ -30,6 +30,7 @@ from monocore_core.config.values import Settings
 from monocore_core.errors import MachineError, MonocoreError, NotFound
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
+from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface, SourceCapabilities
 from monocore_core.interfaces.vmm import Machine, Vmm
 from monocore_core.model.events import Listener, Stage, Warned, ignore
@@ -43,7 +44,8 @@ from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins, discover
 from monocore_core.reference import Reference, parse_reference
 from monocore_core.sandbox import Sandbox
-from monocore_core.store import Store
+from monocore_core.store import Store, private_root_key
+from monocore_core.volumes import serve_volumes
 
 #: Bytes of fresh entropy that every guest receives before it does anything else.
 ENTROPY = 64
@@ -120,7 +122,9 @@ class Engine:
             NothingFits: with a reason for each candidate.
         """
         scheme = "" if image is not None else self.reference(request.image).scheme
-        wishes = self._wishes(request.platform, scheme, disk=request.disk is not None)
+        wishes = self._wishes(
+            request.platform, scheme, disk=request.disk is not None, shares=bool(request.volumes)
+        )
         return choose(self.survey(), wishes)
 
     async def image(self, image: str, platform: Platform, policy: PullPolicy) -> Image:
@@ -167,7 +171,7 @@ class Engine:
             stack.enter_context(self.store.lease(image, key, name=request.name))
             directory = stack.enter_context(self.store.sandbox_directory(key))
             root, connection, boot = await together(
-                self._root(plan, image),
+                self._root(plan, image, key, stack),
                 self._connect(plan, key, request, stack),
                 asyncio.to_thread(
                     boot_disk, request.platform.architecture, self.store.cache_directory("boot")
@@ -176,7 +180,8 @@ class Engine:
             upper = (
                 await self.store.scratch_disk(directory, request.disk) if request.disk is not None else None
             )
-            parts = Parts(key, root, connection, boot, directory, upper)
+            volumes = serve_volumes(request.volumes, self.settings.volumes.allow, self.store, key, directory)
+            parts = Parts(key, root, connection, boot, directory, upper, volumes)
             clock.mark("assemble")
             vmm = await self.backends.vmm(plan.vmm)
             machine = await self._start(vmm, request, parts, stack)
@@ -210,7 +215,7 @@ class Engine:
             except MonocoreError as error:
                 self.listener(Warned(f"roots of {backend.name} were not removed: {error.brief}"))
 
-    def _wishes(self, platform: Platform, scheme: str, *, disk: bool = False) -> Wishes:
+    def _wishes(self, platform: Platform, scheme: str, *, disk: bool = False, shares: bool = False) -> Wishes:
         chosen = self.settings.backends
         return Wishes(
             choices={
@@ -222,6 +227,7 @@ class Engine:
             architecture=platform.architecture,
             scheme=scheme,
             disk=disk,
+            shares=shares,
         )
 
     def _known(self, request: SandboxRequest) -> Image | None:
@@ -229,9 +235,20 @@ class Engine:
             return None
         return self.store.resolve_image(request.image, request.platform, parse=self.reference)
 
-    async def _root(self, plan: Plan, image: Image) -> RootFs:
+    async def _root(self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack) -> RootFs:
+        """The image's root: the one that all its sandboxes share, or one that goes with this sandbox."""
         merger = await self.backends.layer_merger(plan.layer_merger)
-        return await merger.merge(root_key(image), image.layers)
+        key = root_key(image)
+        if self.backends.private_roots(plan.layer_merger):
+            key = private_root_key(key, sandbox)
+            await self._sweep_private(merger)
+            stack.push_async_callback(merger.remove, key)
+        return await merger.merge(key, image.layers)
+
+    async def _sweep_private(self, merger: LayerMerger) -> None:
+        """Remove the private roots of sandboxes that died."""
+        for key in await merger.keys() - self.store.root_keys_in_use():
+            await merger.remove(key)
 
     async def _connect(
         self, plan: Plan, key: str, request: SandboxRequest, stack: AsyncExitStack

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from typing import TextIO, cast
 
 from monocore_core.errors import ConfigError, MonocoreError, NothingFits
@@ -90,3 +91,15 @@ def warn(text: str) -> None:
     """Say something on standard error that is no error."""
     with contextlib.suppress(OSError):
         print(f"{PROGRAM}: {clean(text)}", file=sys.stderr, flush=True)
+
+
+def for_each(names: Sequence[str], action: Callable[[str], object], *, debug: bool) -> int:
+    """Do it for every name; one that fails does not keep the others from it. The status is 1 when any failed."""
+    failed = False
+    for name in names:
+        try:
+            action(name)
+        except MonocoreError as error:
+            report(error, debug=debug)
+            failed = True
+    return 1 if failed else 0

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
-from monocore_core.cli.failures import clean, report, warn
+from monocore_core.cli.failures import clean, for_each, warn
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import Json, human_age, human_size, print_json, print_table
 from monocore_core.cli.values import parse_platform
 from monocore_core.engine import Engine
-from monocore_core.errors import Conflict, MonocoreError, NotFound
+from monocore_core.errors import Conflict, NotFound
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.image import Image
 from monocore_core.model.oci import ImageConfig, Platform
@@ -113,7 +113,7 @@ def _inspect(words: list[str], options: Globals) -> int:
                 raise NotFound(f"image {text!r} is not in the store", hint="monocore images lists them")
             found.append(_details(image))
 
-        status = _each(parsed.images, inspect, debug=options.debug)
+        status = for_each(parsed.images, inspect, debug=options.debug)
         print_json(found)
         return status
 
@@ -135,7 +135,7 @@ def _remove(words: list[str], options: Globals) -> int:
             for digest in removed.deleted:
                 print(f"Deleted: {digest}")
 
-        return _each(parsed.images, remove, debug=options.debug)
+        return for_each(parsed.images, remove, debug=options.debug)
 
     return _sweeping(options, work)
 
@@ -188,18 +188,6 @@ def _confirmed(*, everything: bool) -> bool:
         print()
         raise Conflict("not confirmed", hint="give -f to remove without a question") from error
     return answer.strip().lower() in ("y", "yes")
-
-
-def _each(names: Sequence[str], action: Callable[[str], None], *, debug: bool) -> int:
-    """Do it for every name; one that fails does not keep the others from it. The status is 1 when any failed."""
-    failed = False
-    for name in names:
-        try:
-            action(name)
-        except MonocoreError as error:
-            report(error, debug=debug)
-            failed = True
-    return 1 if failed else 0
 
 
 def _id(image: Image, *, whole: bool) -> str:

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "pull": ("pull", "download an image from its registry"),
     "images": ("images", "list, inspect and remove images"),
     "rmi": ("images", "remove images (short for: images rm)"),
+    "volume": ("volume", "make, list, inspect and remove named volumes"),
     "plan": ("plan", "show what would run an image, and why the others would not"),
     "plugins": ("plugins", "list the installed backends"),
     "doctor": ("doctor", "check what works on this host, and what to install"),

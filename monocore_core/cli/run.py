@@ -23,8 +23,10 @@ from monocore_core.cli.arguments import (
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.order import Order
 from monocore_core.errors import InvalidInput
+from monocore_core.model.guest import TmpfsMount
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
+from monocore_core.model.volume import VolumeMount
 
 PROG = "monocore run"
 USAGE = "monocore run [OPTIONS] IMAGE [COMMAND] [ARG...]"
@@ -66,7 +68,8 @@ def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mappi
         memory=parsed.memory,
         disk=parsed.disk,
         readonly=parsed.read_only,
-        tmpfs=parsed.tmpfs,
+        tmpfs=(*parsed.tmpfs, *(m for m in parsed.mount if isinstance(m, TmpfsMount))),
+        volumes=(*parsed.volume, *(m for m in parsed.mount if isinstance(m, VolumeMount))),
     )
     command = CommandRequest(
         args=tuple(args),
@@ -186,6 +189,23 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
             repeat=True,
             metavar="PATH[:size=SIZE]",
             help="mount a tmpfs",
+        ),
+        add(
+            "-v",
+            "--volume",
+            action=Value,
+            parse=values.parse_volume,
+            repeat=True,
+            metavar="[SOURCE:]PATH[:ro]",
+            help="mount a folder or file of the host, a named volume, or an empty folder",
+        ),
+        add(
+            "--mount",
+            action=Value,
+            parse=values.parse_mount,
+            repeat=True,
+            metavar="type=TYPE,...",
+            help="mount as in Docker: type=bind|volume|tmpfs,source=SOURCE,target=PATH[,readonly]",
         ),
         add("--rm", action="store_true", help="accepted for habit: a sandbox is always removed when it ends"),
     ]

@@ -10,6 +10,7 @@ from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.model.guest import Rlimit, TmpfsMount
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import PullPolicy
+from monocore_core.model.volume import VolumeMount
 
 MAX_BYTES = 2**63 - 1
 #: Largest environment file, bytes.
@@ -19,6 +20,11 @@ _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 _DURATION = re.compile(r"(?:[0-9]{1,12}(?:\.[0-9]{1,9})?(?:ms|[smhd]))+", re.ASCII)
 _DURATION_PART = re.compile(r"([0-9.]+)(ms|[smhd])", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MOUNT_KEYS = {
+    "type": "type", "source": "source", "src": "source", "target": "target", "destination": "target", "dst": "target",
+    "readonly": "readonly", "ro": "readonly", "tmpfs-size": "size",
+}  # fmt: skip
+_MOUNT_HINT = "for example type=bind,source=/srv/data,target=/data,readonly"
 _LIMITS = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
     "rtprio", "rttime", "sigpending", "stack",
@@ -88,6 +94,37 @@ def parse_tmpfs(text: str) -> TmpfsMount:
         elif option != "rw":
             raise InvalidInput(f"tmpfs option {option[:40]!r} is not supported", hint="supported: size=SIZE")
     return TmpfsMount(path, size)
+
+
+def parse_volume(text: str) -> VolumeMount:
+    """Docker's ``-v``: ``/host:/guest[:ro]``, ``NAME:/guest[:ro]``, ``/guest``."""
+    return VolumeMount.parse(text, Path.cwd())
+
+
+def parse_mount(text: str) -> VolumeMount | TmpfsMount:
+    """Docker's ``--mount``: ``type=bind|volume|tmpfs,source=…,target=…[,readonly][,tmpfs-size=…]``."""
+    fields: dict[str, str] = {}
+    for word in text.split(","):
+        key, equals, value = word.partition("=")
+        name = _MOUNT_KEYS.get(key.strip())
+        if name is None:
+            raise InvalidInput(
+                f"mount option {key[:40]!r} is not supported",
+                hint="supported: type, source, target, readonly, tmpfs-size",
+            )
+        fields[name] = value if equals else "true"
+    kind, target = fields.get("type", "volume"), fields.get("target", "")
+    readonly = fields.get("readonly", "false") in ("true", "1")
+    source = fields.get("source", "")
+    if not target:
+        raise InvalidInput(f"{text[:200]!r} names no target", hint=_MOUNT_HINT)
+    if kind == "tmpfs" and not source:
+        return parse_tmpfs(f"{target}:size={fields['size']}" if "size" in fields else target)
+    if kind == "bind" and source:
+        return VolumeMount(target, str(Path.cwd() / source), readonly=readonly, create=False)
+    if kind == "volume" and "/" not in source:
+        return VolumeMount(target, source, readonly=readonly)
+    raise InvalidInput(f"{text[:200]!r} is not a mount", hint=_MOUNT_HINT)
 
 
 def parse_ulimit(text: str) -> Rlimit:

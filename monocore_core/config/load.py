@@ -19,7 +19,7 @@ from typing import cast
 import tomli
 from attrs import field, frozen
 
-from monocore_core.config.values import Backends, Settings
+from monocore_core.config.values import Backends, Settings, VolumePolicy
 from monocore_core.errors import ConfigError, NotFound
 from monocore_core.serde import structure
 
@@ -39,6 +39,7 @@ class _File:
     home: str = ""
     backends: Backends = field(factory=Backends)
     plugins: dict[str, dict[str, object]] = field(factory=dict[str, dict[str, object]])
+    volumes: VolumePolicy = field(factory=VolumePolicy)
 
 
 def load_settings(
@@ -68,7 +69,9 @@ def load_settings(
     home = Path(parsed.home or "~/.monocore").expanduser()
     if not home.is_absolute():
         home = (source.parent if source else cwd) / home
-    return Settings(home=home, backends=parsed.backends, plugins=parsed.plugins, source=source)
+    return Settings(
+        home=home, backends=parsed.backends, plugins=parsed.plugins, volumes=parsed.volumes, source=source
+    )
 
 
 def _plain(raw: Table) -> _File | None:
@@ -138,7 +141,7 @@ def _set(table: dict[str, object], path: str, text: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"{path!r} is not a setting: {parent!r} is not a table")
         table = cast("dict[str, object]", inner)
-    table[last] = _value(text) if parents[:1] == ["plugins"] else text
+    table[last] = _value(text) if parents[:1] in (["plugins"], ["volumes"]) else text
 
 
 def _value(text: str) -> object:

@@ -21,6 +21,18 @@ class Backends:
 
 
 @frozen
+class VolumePolicy:
+    """What of the host sandboxes may be given.
+
+    Attributes:
+        allow: folders; a folder of the host is shared only if it is one of them or below one, after every symbolic link has been
+            followed. ``~`` is the user's home. Monocore's own folder, ``/proc``, ``/sys`` and ``/dev`` are never shared.
+    """
+
+    allow: tuple[str, ...] = ("/",)
+
+
+@frozen
 class Settings:
     """Everything that is configured.
 
@@ -28,10 +40,12 @@ class Settings:
         home: folder of the store and of every backend's state.
         backends: choices.
         plugins: option tables by backend name, not yet structured: the backend's options class does that.
+        volumes: what of the host may be shared.
         source: the file that was read, or None.
     """
 
     home: Path
     backends: Backends = field(factory=Backends)
     plugins: Mapping[str, Mapping[str, object]] = field(factory=dict[str, Mapping[str, object]])
+    volumes: VolumePolicy = field(factory=VolumePolicy)
     source: Path | None = None

@@ -65,7 +65,13 @@ def encode_setup(setup: GuestSetup) -> bytes:
 
 def _mount(mount: ShareMount | TmpfsMount) -> bytes:
     if isinstance(mount, ShareMount):
-        return put(9, _text(1, mount.tag) + _text(2, mount.target) + put(3, int(mount.readonly)))
+        return put(
+            9,
+            _text(1, mount.tag)
+            + _text(2, mount.target)
+            + put(3, int(mount.readonly))
+            + put(4, int(mount.file)),
+        )
     return put(10, _text(1, mount.target) + put(2, mount.size))
 
 

@@ -143,6 +143,7 @@ class VmmCapabilities:
         max_disks: beside the boot disk.
         snapshots: whether a machine can be captured and restored.
         adoptable: whether a machine outlives the process that started it and can be found again.
+        lacks: what this host misses for more, a sentence each with what to install.
     """
 
     architectures: frozenset[str]
@@ -154,6 +155,7 @@ class VmmCapabilities:
     max_disks: int = 4
     snapshots: bool = False
     adoptable: bool = False
+    lacks: tuple[str, ...] = ()
 
     def refuse(self, spec: MachineSpec) -> str | None:
         """Why ``spec`` is beyond these capabilities, or None. Pure; VMMs call it before they act."""
@@ -178,6 +180,12 @@ def no_problem(host: Host, options: object) -> Problem | None:
     """A probe for a backend that works everywhere."""
     del host, options
     return None
+
+
+def not_narrowed(host: Host, options: object, capabilities: VmmCapabilities) -> VmmCapabilities:
+    """For a VMM that can do the same everywhere."""
+    del host, options
+    return capabilities
 
 
 @frozen(kw_only=True)
@@ -226,6 +234,12 @@ class NetworkProvider(Provider[Network, OptionsT]):
 
 @frozen(kw_only=True)
 class VmmProvider(Provider[Vmm, OptionsT]):
-    """Offers a :class:`~monocore_core.interfaces.vmm.Vmm`."""
+    """Offers a :class:`~monocore_core.interfaces.vmm.Vmm`.
+
+    Attributes:
+        capabilities: what the VMM can do where everything that it uses is installed.
+        narrow: what is left of them on this host; as quick, and as harmless, as ``probe``.
+    """
 
     capabilities: VmmCapabilities
+    narrow: Callable[[Host, OptionsT, VmmCapabilities], VmmCapabilities] = field(default=not_narrowed)

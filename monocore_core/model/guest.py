@@ -39,11 +39,12 @@ class UpperDisk:
 
 @frozen
 class ShareMount:
-    """A virtiofs share mounted in the sandbox."""
+    """A virtiofs share mounted in the sandbox; ``file``: it holds one file, and that is mounted."""
 
     tag: str
     target: str
     readonly: bool = False
+    file: bool = False
 
 
 @frozen

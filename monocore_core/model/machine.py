@@ -12,6 +12,8 @@ from monocore_core.model.rootfs import DiskFormat
 
 #: Name of the byte channel (virtio-serial port) on which the agent talks to the host.
 AGENT_PORT = "monocore.agent"
+#: Tag of a virtiofs device that serves every share of a machine.
+ALL_SHARES = "monocore.shares"
 
 
 @frozen
@@ -35,17 +37,22 @@ class Disk:
 
 @frozen
 class Share:
-    """A host folder served to the guest over virtiofs.
+    """A host folder, or file, served to the guest over virtiofs.
+
+    A file is served as a folder that holds it alone, under the name ``file``. A VMM that has few devices to give serves every
+    share through one of the tag :data:`ALL_SHARES`, in which each is the folder of its tag's name; the agent looks for both.
 
     Attributes:
-        tag: the name by which the guest mounts it (at most 36 bytes).
-        path: folder on the host.
+        tag: the name by which the guest mounts it (at most 36 bytes of ``[a-z0-9._-]``).
+        path: folder or regular file on the host, absolute and without symbolic links: a VMM refuses to follow any.
         readonly: enforced on the host's side.
+        hidden: folders below ``path`` that the guest must not see; a VMM that cannot hide them refuses the share.
     """
 
     tag: str
     path: Path
     readonly: bool = True
+    hidden: tuple[Path, ...] = ()
 
 
 @frozen

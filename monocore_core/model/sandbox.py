@@ -10,6 +10,7 @@ from attrs import field, frozen
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit, TerminalSize, TmpfsMount
 from monocore_core.model.oci import Platform
+from monocore_core.model.volume import VolumeMount, check_targets
 
 MIB = 1024 * 1024
 #: Least guest RAM that boots the kernel and the agent with room for a process, bytes.
@@ -45,6 +46,7 @@ class SandboxRequest:
         disk: bytes of a disk for writes, or None to keep writes in the guest's memory.
         readonly: the root is not writable at all.
         tmpfs: further tmpfs mounts.
+        volumes: folders of the host, named volumes, and empty folders of its own.
         foreground: dies with this process.
         boot_timeout: seconds.
     """
@@ -59,6 +61,7 @@ class SandboxRequest:
     disk: int | None = None
     readonly: bool = False
     tmpfs: tuple[TmpfsMount, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
     foreground: bool = True
     boot_timeout: float = 30.0
 
@@ -83,6 +86,7 @@ class SandboxRequest:
             raise InvalidInput(
                 f"hostname {self.hostname[:80]!r} is not allowed", hint="use letters, digits, '-' and '.'"
             )
+        check_targets([*(mount.target for mount in self.tmpfs), *(mount.target for mount in self.volumes)])
 
 
 @frozen

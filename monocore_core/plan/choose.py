@@ -54,6 +54,7 @@ class Wishes:
         scheme: of the image reference, "" for a registry's.
         disk: whether a writable disk is wanted.
         network: whether the sandbox asks for a network at all.
+        shares: whether it is to see folders of the host.
     """
 
     choices: Mapping[Interface, str]
@@ -61,6 +62,7 @@ class Wishes:
     scheme: str = ""
     disk: bool = False
     network: bool = False
+    shares: bool = False
 
     def choice(self, interface: Interface) -> str:
         """The wish for one interface."""
@@ -153,20 +155,27 @@ def _unfit(capabilities: Capabilities, wishes: Wishes) -> Problem | None:
                 return Problem(
                     f"takes only references with {' or '.join(f'{scheme}:' for scheme in schemes)}"
                 )
-        case VmmCapabilities(architectures=architectures):
-            if wishes.architecture not in architectures:
-                runs = ", ".join(sorted(architectures))
-                return Problem(
-                    f"runs guests for {runs}, not for {wishes.architecture}",
-                    f"choose an image for {runs}, or see 'monocore plugins' for other VMMs",
-                )
-            if wishes.disk and capabilities.max_disks < 2:
-                return Problem("has no room for a writable disk")
+        case VmmCapabilities():
+            return _unfit_vmm(capabilities, wishes)
         case NetworkCapabilities(attachment=attachment):
             if wishes.network and attachment is AttachmentKind.NONE:
                 return Problem("a network was asked for")
         case MergerCapabilities():
             pass
+    return None
+
+
+def _unfit_vmm(capabilities: VmmCapabilities, wishes: Wishes) -> Problem | None:
+    if wishes.architecture not in capabilities.architectures:
+        runs = ", ".join(sorted(capabilities.architectures))
+        return Problem(
+            f"runs guests for {runs}, not for {wishes.architecture}",
+            f"choose an image for {runs}, or see 'monocore plugins' for other VMMs",
+        )
+    if wishes.disk and capabilities.max_disks < 2:
+        return Problem("has no room for a writable disk")
+    if wishes.shares and not capabilities.shares:
+        return Problem("shares no folders of the host", "; ".join(capabilities.lacks))
     return None
 
 
@@ -184,7 +193,8 @@ def _misfit(combination: Sequence[Offer]) -> str | None:
 
 def _root_misfit(merger: MergerCapabilities, vmm: VmmCapabilities, name: str) -> str | None:
     if merger.root not in vmm.roots:
-        return f"{name} takes no root that is a {merger.root}"
+        why = f" ({'; '.join(vmm.lacks)})" if vmm.lacks else ""
+        return f"{name} takes no root that is a {merger.root}{why}"
     if merger.root is RootKind.DISK:
         if merger.disk_format not in vmm.disk_formats:
             return f"{name} reads no {merger.disk_format} disks"

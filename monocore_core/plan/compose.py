@@ -6,7 +6,15 @@ from pathlib import Path
 
 from attrs import frozen
 
-from monocore_core.model.guest import GuestSetup, RootDisk, RootShare, UpperDisk, UpperMemory
+from monocore_core.model.guest import (
+    GuestSetup,
+    RootDisk,
+    RootShare,
+    ShareMount,
+    TmpfsMount,
+    UpperDisk,
+    UpperMemory,
+)
 from monocore_core.model.machine import Disk, MachineSpec, Share
 from monocore_core.model.network import Connection
 from monocore_core.model.rootfs import DirectoryRoot, DiskRoot, RootFs
@@ -27,6 +35,7 @@ class Parts:
         boot: the agent's boot disk.
         directory: the sandbox's private folder.
         upper: disk file for writes, or None.
+        volumes: what of the host it sees, outer targets first.
     """
 
     key: str
@@ -35,6 +44,7 @@ class Parts:
     boot: Path
     directory: Path
     upper: Path | None = None
+    volumes: tuple[tuple[Share, ShareMount], ...] = ()
 
 
 def machine_spec(request: SandboxRequest, parts: Parts) -> MachineSpec:
@@ -45,7 +55,8 @@ def machine_spec(request: SandboxRequest, parts: Parts) -> MachineSpec:
         root = parts.root
         disks.append(Disk(ROOT_NAME, root.path, root.format, readonly=True, files=root.files))
     else:
-        shares.append(Share(ROOT_NAME, parts.root.path, readonly=not parts.root.writable))
+        shares.append(Share(ROOT_NAME, parts.root.path, readonly=not _writable(request, parts)))
+    shares += [share for share, _ in parts.volumes]
     if parts.upper is not None:
         disks.append(Disk(UPPER_NAME, parts.upper, readonly=False))
     return MachineSpec(
@@ -70,12 +81,12 @@ def guest_setup(request: SandboxRequest, parts: Parts, *, entropy: bytes, time_n
     if isinstance(parts.root, DiskRoot):
         root = RootDisk(ROOT_NAME, parts.root.filesystem)
     else:
-        root = RootShare(ROOT_NAME, parts.root.writable)
+        root = RootShare(ROOT_NAME, _writable(request, parts))
     return GuestSetup(
         root=root,
         upper=_upper(request, parts),
         hostname=request.hostname or parts.key[:12],
-        mounts=request.tmpfs,
+        mounts=_mounts(request, parts),
         network=parts.connection.guest,
         entropy=entropy,
         time_ns=time_ns,
@@ -83,7 +94,23 @@ def guest_setup(request: SandboxRequest, parts: Parts, *, entropy: bytes, time_n
     )
 
 
+def _writable(request: SandboxRequest, parts: Parts) -> bool:
+    """Whether the guest writes into the root's folder itself."""
+    return (
+        isinstance(parts.root, DirectoryRoot)
+        and parts.root.writable
+        and not request.readonly
+        and parts.upper is None
+    )
+
+
+def _mounts(request: SandboxRequest, parts: Parts) -> tuple[ShareMount | TmpfsMount, ...]:
+    """Outer targets first, so that none hides another."""
+    mounts: list[ShareMount | TmpfsMount] = [*request.tmpfs, *(mount for _, mount in parts.volumes)]
+    return tuple(sorted(mounts, key=lambda mount: mount.target.split("/")))
+
+
 def _upper(request: SandboxRequest, parts: Parts) -> UpperMemory | UpperDisk | None:
-    if request.readonly or (isinstance(parts.root, DirectoryRoot) and parts.root.writable):
+    if request.readonly or _writable(request, parts):
         return None
     return UpperDisk(UPPER_NAME) if parts.upper is not None else UpperMemory()

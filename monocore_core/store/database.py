@@ -49,6 +49,13 @@ MIGRATIONS = (
     CREATE INDEX lease_layers_by_layer ON lease_layers (diff_id);
     CREATE TABLE sandboxes (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE volumes (name TEXT PRIMARY KEY, created REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE volume_uses (
+        volume TEXT NOT NULL REFERENCES volumes, sandbox TEXT NOT NULL REFERENCES sandboxes ON DELETE CASCADE,
+        PRIMARY KEY (volume, sandbox)
+    ) WITHOUT ROWID;
+    """,
 )
 
 Row = tuple[object, ...]

@@ -25,6 +25,7 @@ from monocore_core.store.limits import DEFAULT_LIMITS, Limits
 from monocore_core.store.locks import Locks
 from monocore_core.store.owner import Owner
 from monocore_core.store.scratch import make_scratch_disk
+from monocore_core.store.volumes import Volumes
 
 
 @define(eq=False)
@@ -44,6 +45,7 @@ class Store:
 
     layout: Layout
     database: Database
+    volumes: Volumes
     _images: Images
     _leases: Leases
     _collector: Collector
@@ -70,7 +72,9 @@ class Store:
         try:
             images, leases = Images(layout, database), Leases(database)
             collector = Collector(layout, database, locks, leases, checkpoint)
-            store = Store(layout, database, images, leases, collector, locks, checkpoint)
+            store = Store(
+                layout, database, Volumes(layout, database), images, leases, collector, locks, checkpoint
+            )
             collector.repair()
             store._remove_dead_sandboxes()
             yield store
@@ -185,10 +189,11 @@ class Store:
         return removed, evolve(reclaimed, images=len(removed.deleted))
 
     def root_keys_in_use(self) -> frozenset[str]:
-        """Keys of the merged roots of every image and live lease; a merger's other roots can be removed."""
+        """Keys of the merged roots of every image and live lease, shared and private; other roots can be removed."""
         rows = self.database.query("SELECT root FROM images")
-        kept = {str(row[0]) for row in rows} | {lease.root for lease in self._leases.all()}
-        return frozenset(kept - {""})
+        leases = [lease for lease in self._leases.all() if lease.root]
+        kept = {str(row[0]) for row in rows} | {lease.root for lease in leases}
+        return frozenset(kept | {private_root_key(lease.root, lease.key) for lease in leases})
 
     def disk_usage(self) -> DiskUsage:
         """Where the space is. Walks the whole home directory: call it in a thread."""
@@ -321,6 +326,11 @@ class Store:
             connection.executemany(
                 "DELETE FROM sandboxes WHERE key = ?", [(key,) for key in rows.keys() - live]
             )
+
+
+def private_root_key(root: str, key: str) -> str:
+    """The key of the root that only the sandbox ``key`` uses, of the image whose shared root has the key ``root``."""
+    return f"{root}-{key}".lower()
 
 
 def _live(owner: str) -> bool:

@@ -65,6 +65,7 @@ class DiskUsage:
         database: SQLite's files.
         temporaries: unfinished files.
         sandboxes: folders of running sandboxes.
+        volumes: named volumes.
         backends: state of the backends, e.g. merged roots.
         cache: what can be made again.
     """
@@ -75,13 +76,22 @@ class DiskUsage:
     database: Usage
     temporaries: Usage
     sandboxes: Usage
+    volumes: Usage
     backends: Usage
     cache: Usage
 
     @property
     def total(self) -> Usage:
         """Everything; ``unused_layers`` are counted once."""
-        parts = (self.layers, self.database, self.temporaries, self.sandboxes, self.backends, self.cache)
+        parts = (
+            self.layers,
+            self.database,
+            self.temporaries,
+            self.sandboxes,
+            self.volumes,
+            self.backends,
+            self.cache,
+        )
         return sum(parts, Usage())
 
 
@@ -130,6 +140,7 @@ class Collector:
             database=sum(map(_usage, database), Usage()),
             temporaries=tree_usage(layout.temporaries),
             sandboxes=tree_usage(layout.sandboxes),
+            volumes=tree_usage(layout.volumes),
             backends=tree_usage(layout.backends),
             cache=tree_usage(layout.cache),
         )

@@ -7,6 +7,7 @@
     temporary/OWNER-RANDOM    what is being written; removed when its owner is dead
     locks/HASH                flock files
     sandboxes/KEY/            one running sandbox each: sockets, console, scratch disk
+    volumes/NAME/             named volumes, each with its row in the database
     backends/KIND/NAME/       state of one backend
     cache/                    may be emptied while nothing runs
 """
@@ -27,7 +28,7 @@ from monocore_core.store.atomic import make_directory, remove_tree, storage_erro
 from monocore_core.store.owner import Owner
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}\Z")
-_PARTS = ("layers/sha256", "temporary", "locks", "sandboxes", "backends", "cache")
+_PARTS = ("layers/sha256", "temporary", "locks", "sandboxes", "volumes", "backends", "cache")
 
 
 @frozen
@@ -80,6 +81,11 @@ class Layout:
     def sandboxes(self) -> Path:
         """Folder of the running sandboxes' folders."""
         return self.home / "sandboxes"
+
+    @property
+    def volumes(self) -> Path:
+        """Folder of the named volumes' folders."""
+        return self.home / "volumes"
 
     @property
     def backends(self) -> Path:

@@ -193,6 +193,7 @@ int user_find(const char *text, struct user *user, struct fault *f);
 
 struct mount_entry {
     bool share;
+    bool file; /* the share holds one file, called "file", which is what is mounted */
     bool readonly;
     char tag[64];
     char target[1024];

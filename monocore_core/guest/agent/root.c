@@ -18,6 +18,8 @@
 #define LOWER "/run/lower"
 #define UPPER "/run/upper"
 #define ROOT "/run/root"
+#define SHARES "/run/shares"
+#define ALL_SHARES "monocore.shares" /* the tag of the device that serves every share, where there is one */
 
 static const int64_t DISK_WAIT = 10LL * 1000000000;
 
@@ -126,12 +128,76 @@ static int find_disk(const char *serial, char *path, size_t size, struct fault *
     return found ? 0 : fail(f, F_SYSTEM, 0, "the guest has no disk with the serial '%s'", serial);
 }
 
+/* ---- shares ---- */
+
+static int bind_at(const char *what, const char *where, bool readonly)
+{
+    if (mount(what, where, NULL, MS_BIND | MS_REC, NULL) < 0)
+        return -1;
+    return readonly ? mount(NULL, where, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) : 0;
+}
+
+/* Where a VMM has few devices to give, one serves every share, each as the folder of its tag. */
+static bool all_shares(void)
+{
+    static int found = -1;
+    if (found < 0)
+        found = (mkdir(SHARES, 0700) == 0 || errno == EEXIST) && mount(ALL_SHARES, SHARES, "virtiofs", 0, NULL) == 0;
+    return found;
+}
+
+static int share_at(const char *tag, const char *where, bool readonly)
+{
+    char path[128];
+    if (!all_shares())
+        return mount(tag, where, "virtiofs", readonly ? MS_RDONLY : 0, NULL);
+    snprintf(path, sizeof path, SHARES "/%s", tag);
+    return bind_at(path, where, readonly);
+}
+
+static int open_mount_point(int root, const char *target)
+{
+    char folder[1100];
+    int fd = open_in(root, target, O_PATH);
+    if (fd >= 0 || errno != ENOENT || snprintf(folder, sizeof folder, "%s", target) >= (int)sizeof folder)
+        return fd;
+    char *name = strrchr(folder, '/');
+    *name++ = 0;
+    int parent = open_folder(root, folder, 0755);
+    if (parent < 0)
+        return -1;
+    fd = openat(parent, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_WRONLY, 0644);
+    int err = errno;
+    close(parent);
+    errno = err;
+    return fd;
+}
+
+/* Mounted aside first: what a descriptor names is below what is mounted on it, and could not be made read-only after.
+ * A file is served as "file" in a folder of its own, since shares are folders. */
+static int mount_share(int root, const struct mount_entry *m, size_t number)
+{
+    char aside[64], file[80], path[64];
+    snprintf(aside, sizeof aside, "/run/share%zu", number);
+    snprintf(file, sizeof file, "%s/file", aside);
+    mkdir(aside, 0700);
+    if (share_at(m->tag, aside, m->readonly) < 0)
+        return -1;
+    int fd = m->file ? open_mount_point(root, m->target) : open_folder(root, m->target, 0755);
+    if (fd < 0)
+        return -1;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int result = mount(m->file ? file : aside, path, NULL, MS_BIND | MS_REC, NULL), err = errno;
+    close(fd);
+    errno = err;
+    return result;
+}
+
 static int mount_image(const struct setup *s, const char *target, struct fault *f)
 {
     char path[300];
     if (s->share_root) {
-        unsigned long flags = s->share_writable && !s->upper ? 0 : MS_RDONLY;
-        if (mount(s->root_name, target, "virtiofs", flags, NULL) < 0)
+        if (share_at(s->root_name, target, s->upper || !s->share_writable) < 0)
             return fail(f, F_SYSTEM, errno, "cannot mount the share '%s'", s->root_name);
         return 0;
     }
@@ -207,12 +273,12 @@ static int mount_kernel(int root, struct fault *f)
     return 0;
 }
 
-static int mount_extra(int root, const struct mount_entry *m, struct fault *f)
+static int mount_extra(int root, const struct mount_entry *m, size_t number, struct fault *f)
 {
     char options[64] = "mode=1777";
     int result;
     if (m->share) {
-        result = mount_at(root, m->tag, m->target, "virtiofs", m->readonly ? MS_RDONLY : 0, NULL);
+        result = mount_share(root, m, number);
     } else {
         if (m->size > 0)
             snprintf(options, sizeof options, "mode=1777,size=%lld", (long long)m->size);
@@ -241,7 +307,7 @@ int root_mount(const struct setup *s, struct fault *f)
         return fail(f, F_SYSTEM, errno, "cannot open the sandbox's root");
     int result = mount_kernel(root, f);
     for (size_t i = 0; result == 0 && i < s->mount_count; i++)
-        result = mount_extra(root, &s->mounts[i], f);
+        result = mount_extra(root, &s->mounts[i], i, f);
     close(root);
     return result < 0 ? -1 : pivot(f);
 }

@@ -125,19 +125,19 @@ static int add_entropy(struct span value, struct fault *f)
 /* ---- SETUP's body ---- */
 
 struct part {
-    char *text[4];
-    size_t size[4];
-    int64_t number[4];
+    char *text[5];
+    size_t size[5];
+    int64_t number[5];
 };
 
-/* A nested body of texts and numbers, by tag 1 to 3. */
+/* A nested body of texts and numbers, by tag 1 to 4. */
 static int parse_part(struct span body, struct part *part, struct fault *f)
 {
     uint16_t tag;
     struct span value;
     int more;
     while ((more = field_next(&body, &tag, &value)) > 0) {
-        if (tag < 1 || tag > 3)
+        if (tag < 1 || tag > 4)
             return fail(f, F_INVALID, 0, "field %u within a setup's field is unknown", tag);
         if (part->text[tag] ? field_text(value, part->text[tag], part->size[tag], f) < 0
                             : field_number(value, &part->number[tag], f) < 0)
@@ -162,6 +162,7 @@ static int parse_mount(struct setup *s, bool share, struct span value, struct fa
     if (parse_part(value, &part, f) < 0)
         return -1;
     m->readonly = share && part.number[3];
+    m->file = share && part.number[4];
     m->size = part.number[2];
     return m->target[0] == '/' ? 0 : fail(f, F_INVALID, 0, "mount target '%.100s' is not absolute", m->target);
 }

@@ -2,11 +2,14 @@
 
 from ipaddress import IPv4Interface
 from pathlib import Path
+from typing import Any
 
 import pytest
+from attrs import evolve
 
 from monocore_core.errors import InvalidInput
-from monocore_core.model.guest import RootDisk, RootShare, TmpfsMount, UpperDisk, UpperMemory
+from monocore_core.model.guest import RootDisk, RootShare, ShareMount, TmpfsMount, UpperDisk, UpperMemory
+from monocore_core.model.machine import Share
 from monocore_core.model.network import Connection, GuestNetwork, NoNetwork, Tap
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import DirectoryRoot, DiskFormat, DiskRoot, RootFs
@@ -49,6 +52,27 @@ def test_a_folder_root_is_shared(writable: bool) -> None:
     setup = guest_setup(SandboxRequest("alpine", PLATFORM), with_folder, entropy=b"", time_ns=0)
     assert setup.root == RootShare("root", writable)
     assert setup.upper == (None if writable else UpperMemory())
+
+
+@pytest.mark.parametrize("request_", [{"readonly": True}, {"disk": 64 * MIB}])
+def test_a_writable_folder_is_left_alone_where_writes_go_elsewhere(request_: dict[str, Any]) -> None:
+    request = SandboxRequest("alpine", PLATFORM, **request_)
+    upper = Path("/d/upper.ext4") if request.disk else None
+    with_folder = parts(DirectoryRoot(Path("/tree"), writable=True), upper=upper)
+    assert machine_spec(request, with_folder).shares[0].readonly
+    setup = guest_setup(request, with_folder, entropy=b"", time_ns=0)
+    assert setup.root == RootShare("root", writable=False)
+    assert setup.upper == (UpperDisk("upper") if upper else None)
+
+
+def test_volumes_are_shared_and_mounted_outer_first() -> None:
+    inner = (Share("volume0", Path("/srv/x")), ShareMount("volume0", "/data/x", readonly=True))
+    outer = (Share("volume1", Path("/srv/y"), readonly=False), ShareMount("volume1", "/data"))
+    request = SandboxRequest("alpine", PLATFORM, tmpfs=(TmpfsMount("/data/x/t", 1),))
+    with_volumes = evolve(parts(), volumes=(inner, outer))
+    assert machine_spec(request, with_volumes).shares == (inner[0], outer[0])
+    mounts = guest_setup(request, with_volumes, entropy=b"", time_ns=0).mounts
+    assert mounts == (outer[1], inner[1], *request.tmpfs)
 
 
 def test_the_guest_learns_its_identity() -> None:

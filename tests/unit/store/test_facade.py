@@ -16,7 +16,7 @@ from monocore_core.model.digest import Digest
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
 from monocore_core.reference import Reference
-from monocore_core.store import Store
+from monocore_core.store import Store, private_root_key
 from monocore_core.store.locks import Locks
 from monocore_core.store.owner import Owner
 from monocore_core.testing.memory import MemorySource, memory_image
@@ -158,7 +158,9 @@ def test_a_used_image_is_kept_unless_forced_and_then_its_layers_are(store: Store
         removed, reclaimed = store.remove_image("one", force=True, parse=parse)
         assert (removed.deleted, reclaimed.layers) == ((image.digest,), 0)
         assert all(layer.path.exists() for layer in image.layers)
-        assert store.root_keys_in_use() == {f"sha256-{image.chain_id.hex}"}
+        shared = f"sha256-{image.chain_id.hex}"
+        (lease,) = store.leases()
+        assert store.root_keys_in_use() == {shared, private_root_key(shared, lease.key)}
     assert store.root_keys_in_use() == frozenset()
     assert store.prune()[1].layers == 2
     with pytest.raises(NotFound, match="removed"):

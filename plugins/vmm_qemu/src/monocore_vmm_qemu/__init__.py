@@ -14,10 +14,11 @@ from monocore_vmm_qemu.options import QemuOptions
 
 CAPABILITIES = VmmCapabilities(
     architectures=frozenset({{"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, "amd64")}),
-    roots=frozenset({RootKind.DISK}),
+    roots=frozenset({RootKind.DISK, RootKind.DIRECTORY}),
     disk_formats=frozenset({DiskFormat.RAW, DiskFormat.QCOW2, DiskFormat.VMDK}),
     filesystems=frozenset({"erofs", "ext4", "xfs"}),
     attachments=frozenset({AttachmentKind.NONE, AttachmentKind.TAP, AttachmentKind.USER}),
+    shares=True,
     max_disks=4,
     adoptable=True,
 )
@@ -35,6 +36,12 @@ def _create(host: Host, options: QemuOptions) -> AbstractAsyncContextManager[Vmm
     return open_vmm(host, options, CAPABILITIES)
 
 
+def _narrow(host: Host, options: QemuOptions, capabilities: VmmCapabilities) -> VmmCapabilities:
+    from monocore_vmm_qemu.probe import narrow  # noqa: PLC0415
+
+    return narrow(host, options, capabilities)
+
+
 PROVIDER = VmmProvider(
     name="vmm_qemu",
     api=1,
@@ -43,6 +50,7 @@ PROVIDER = VmmProvider(
     capabilities=CAPABILITIES,
     options=QemuOptions,
     probe=_probe,
+    narrow=_narrow,
     create=_create,
 )
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from attrs import frozen
 
-from monocore_core.model.machine import AGENT_PORT, Disk, MachineSpec
+from monocore_core.model.machine import AGENT_PORT, ALL_SHARES, Disk, MachineSpec
 from monocore_core.model.network import NoNetwork, Tap
 from monocore_core.model.rootfs import DiskFormat
 
 #: Transports of ``microvm`` with ``acpi=off``; ``virt`` has more.
 SLOTS = 8
+#: The transport of the device that serves folders; without shares a disk may have it.
+SHARES_SLOT = SLOTS - 4
 AGENT_ID = "agent"
 BOOT_NAME = "boot"
 _MIB = 1024 * 1024
@@ -34,6 +36,7 @@ class Facts:
         agent_fd: listening socket of the agent's port.
         qmp_fd: listening socket of the monitor.
         console_fd: where the console goes; the writing end of a pipe.
+        shares_fd: connection to virtiofsd, or None when nothing is shared.
         translation_cache: MiB, TCG only.
         durable: see :class:`~monocore_vmm_qemu.options.QemuOptions`.
     """
@@ -44,6 +47,7 @@ class Facts:
     agent_fd: int
     qmp_fd: int
     console_fd: int
+    shares_fd: int | None = None
     translation_cache: int = 64
     durable: bool = False
 
@@ -58,7 +62,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
         "-display", "none",
         *_machine(spec, facts),
         "-smp", str(spec.vcpus),
-        "-m", f"{-(-spec.memory // _MIB)}M",
+        "-m", f"{_mebibytes(spec)}M",
         "-kernel", str(facts.kernel),
         "-append", " ".join(kernel_words(spec, kvm=facts.kvm)),
         "-chardev", f"socket,id=qmp,fd={facts.qmp_fd},server=on,wait=off",
@@ -71,6 +75,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
         "-object", "rng-builtin,id=rng",
         "-device", f"virtio-rng-device,rng=rng,{_bus(spec, SLOTS - 2)}",
         *_disks(spec, facts),
+        *_shares(spec, facts),
         *_network(spec),
     ]  # fmt: skip
 
@@ -98,11 +103,17 @@ def _emulated_words(vcpus: int) -> list[str]:
     return [*words, "nolapic_timer"] if vcpus == 1 else words
 
 
+def _mebibytes(spec: MachineSpec) -> int:
+    return -(-spec.memory // _MIB)
+
+
 def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
     if spec.architecture == "arm64":
         board = "virt,acpi=off,gic-version=" + ("host" if facts.kvm else "3")
     else:
         board = "microvm,acpi=off"
+    if facts.shares_fd is not None:
+        board += ",memory-backend=ram"
     if facts.kvm:
         return ["-machine", board, "-accel", "kvm", "-cpu", "host"]
     return ["-machine", board, "-accel", f"tcg,thread=multi,tb-size={facts.translation_cache}", "-cpu", "max"]
@@ -142,6 +153,18 @@ def _node(disk: Disk, name: str, facts: Facts) -> dict[str, object]:
         file["read-only"] = True
     node["file"] = file
     return node
+
+
+def _shares(spec: MachineSpec, facts: Facts) -> list[str]:
+    """One device for all; virtiofsd reads and writes the guest's memory, which is a file that both have."""
+    if facts.shares_fd is None:
+        return []
+    return [
+        "-global", "virtio-mmio.force-legacy=false",  # which virtiofsd cannot speak
+        "-object", f"memory-backend-memfd,id=ram,size={_mebibytes(spec)}M,share=on",
+        "-chardev", f"socket,id=shares,fd={facts.shares_fd}",
+        "-device", f"vhost-user-fs-device,chardev=shares,tag={ALL_SHARES},{_bus(spec, SHARES_SLOT)}",
+    ]  # fmt: skip
 
 
 def _network(spec: MachineSpec) -> list[str]:

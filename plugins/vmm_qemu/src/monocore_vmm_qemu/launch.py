@@ -12,7 +12,7 @@ from attrs import frozen
 from monocore_core.errors import MachineError, StorageError
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import Tap
-from monocore_vmm_qemu import process, sockets
+from monocore_vmm_qemu import process, shares, sockets
 from monocore_vmm_qemu.command import Facts, command_line
 from monocore_vmm_qemu.console import ConsolePump, LastWords
 from monocore_vmm_qemu.kernel import Kernel
@@ -49,9 +49,15 @@ class Launcher:
             words_read, words_write = _pipe(stack)
             pump = self._pump(spec, os.dup(console_read), fresh=True)
             words = LastWords(os.dup(words_read))
+            server: shares.ShareServer | None = None
             try:
                 agent = stack.enter_context(sockets.listen(spec.directory, sockets.AGENT_SOCKET))
                 monitor = stack.enter_context(sockets.listen(spec.directory, sockets.QMP_SOCKET))
+                shares_fd: int | None = None
+                if spec.shares:
+                    server, shares_fd = shares.serve(
+                        spec.directory, spec.shares, self.options.virtiofsd, stack
+                    )
                 facts = Facts(
                     binary=self.binary,
                     kernel=kernel.path,
@@ -59,6 +65,7 @@ class Launcher:
                     agent_fd=agent.fileno(),
                     qmp_fd=monitor.fileno(),
                     console_fd=console_write,
+                    shares_fd=shares_fd,
                     translation_cache=self.options.translation_cache,
                     durable=self.options.durable,
                 )
@@ -68,16 +75,19 @@ class Launcher:
                     console_write,
                     console_read,
                     words_read,
+                    *((shares_fd,) if shares_fd is not None else ()),
                     *_taps(spec),
                 )
                 argv = command_line(spec, facts)
                 child = process.spawn(argv, stderr=words_write, inherit=inherit, tied=spec.foreground)
             except BaseException:
+                if server is not None:
+                    await server.close(0)
                 pump.close()
                 words.close()
                 sockets.remove(spec.directory)
                 raise
-        running = Running(child, pump, words, spec.directory, kvm)
+        running = Running(child, pump, words, spec.directory, kvm, server)
         record = Record(child.pid, child.started, self.boot_id, kernel.digest, kvm, console_read, words_read)
         try:
             self.records.write(spec.key, record)

@@ -24,6 +24,7 @@ class QemuOptions:
 
     Attributes:
         binary: the QEMU program; None looks for ``qemu-system-<arch>`` on PATH.
+        virtiofsd: the program that serves folders; None looks for it where distributions put it.
         kernel: libkrunfw, or a kernel that QEMU boots; None looks in the system and in the wheel.
         accel: ``auto`` takes KVM where it truly works and TCG otherwise.
         kvm_boot_timeout: seconds until a first boot under KVM must have reported, before ``auto`` goes on with TCG.
@@ -34,6 +35,7 @@ class QemuOptions:
     """
 
     binary: Path | None = None
+    virtiofsd: Path | None = None
     kernel: Path | None = None
     accel: AccelChoice = AccelChoice.AUTO
     kvm_boot_timeout: float = field(default=8.0, validator=[validators.gt(0), validators.le(600)])

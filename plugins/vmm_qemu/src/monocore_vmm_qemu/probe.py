@@ -6,14 +6,21 @@ import os
 import shutil
 from pathlib import Path
 
-from monocore_core.interfaces.provider import Host, Problem
+from attrs import evolve
+
+from monocore_core.interfaces.provider import Host, Problem, VmmCapabilities
+from monocore_core.model.rootfs import RootKind
 from monocore_vmm_qemu.accel import kvm_problem
 from monocore_vmm_qemu.kernel import INSTALL_HINT, find_source
 from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.process import SETPRIV
+from monocore_vmm_qemu.virtiofsd import INSTALL_HINT as INSTALL_VIRTIOFSD
+from monocore_vmm_qemu.virtiofsd import find_virtiofsd
 
 _PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
+#: Settings that can forbid user namespaces to ordinary users, and the least value that allows them.
+_USER_NAMESPACES = {"/proc/sys/kernel/unprivileged_userns_clone": 1, "/proc/sys/user/max_user_namespaces": 1}
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -45,6 +52,31 @@ def probe(host: Host, options: QemuOptions) -> Problem | None:
     if shutil.which(SETPRIV) is None:
         return Problem(f"{SETPRIV} is not installed", "apt-get install util-linux")
     return _kernel_problem(options, architecture) or _kvm_problem(options, architecture)
+
+
+def narrow(host: Host, options: QemuOptions, capabilities: VmmCapabilities) -> VmmCapabilities:
+    """Without what serves folders: disks only."""
+    del host
+    reason = _shares_problem(options)
+    if reason is None:
+        return capabilities
+    roots = capabilities.roots - {RootKind.DIRECTORY}
+    return evolve(capabilities, roots=roots, shares=False, lacks=(reason,))
+
+
+def _shares_problem(options: QemuOptions) -> str | None:
+    if find_virtiofsd(options.virtiofsd) is None:
+        return f"virtiofsd, which shares folders, is not installed: {INSTALL_VIRTIOFSD}"
+    if os.geteuid() == 0:
+        return None
+    for setting, least in _USER_NAMESPACES.items():
+        try:
+            allowed = int(Path(setting).read_text())
+        except (OSError, ValueError):
+            continue  # not every kernel has each
+        if allowed < least:
+            return f"sharing folders as an ordinary user needs user namespaces, which {setting} forbids"
+    return None
 
 
 def _kernel_problem(options: QemuOptions, architecture: str) -> Problem | None:

@@ -17,6 +17,7 @@ from monocore_vmm_qemu.console import ConsolePump, LastWords
 from monocore_vmm_qemu.jsontext import at
 from monocore_vmm_qemu.process import Process
 from monocore_vmm_qemu.qmp import Message, Qmp
+from monocore_vmm_qemu.shares import ShareServer
 
 #: Seconds for the monitor to be closed after the process has ended.
 _DRAIN = 1.0
@@ -35,6 +36,7 @@ class Evidence:
         ours: whether we asked for the end.
         words: QEMU's last line on standard error.
         panic: whether the console speaks of a kernel panic.
+        shares: what virtiofsd said when it ended while QEMU ran, else None.
     """
 
     status: int | None
@@ -42,6 +44,7 @@ class Evidence:
     ours: bool
     words: str
     panic: bool = False
+    shares: str | None = None
 
 
 def classify(evidence: Evidence) -> MachineExit:
@@ -53,6 +56,9 @@ def classify(evidence: Evidence) -> MachineExit:
         return MachineExit(MachineEnd.SHUTDOWN, what)
     if evidence.ours:
         return MachineExit(MachineEnd.KILLED, "ended on request")
+    if evidence.shares is not None:
+        how = "what serves the machine's folders ended"
+        return MachineExit(MachineEnd.FAILED, f"{how}: {evidence.shares}" if evidence.shares else how)
     if evidence.status is None:
         how = "QEMU ended while nobody watched"
     elif evidence.status < 0:
@@ -71,6 +77,7 @@ class Running:
     words: LastWords
     folder: Path
     kvm: bool
+    shares: ShareServer | None = None
     qmp: Qmp | None = None
     reason: str = ""
     ours: bool = False
@@ -119,6 +126,8 @@ class Running:
         self.console.close()
         self.words.close()
         self.process.release()
+        if self.shares is not None:
+            self.shares.release()
 
     async def _open_monitor(self) -> None:
         self.qmp = await Qmp.open(sockets.connect(self.folder, sockets.QMP_SOCKET), self._on_event)
@@ -149,9 +158,33 @@ class Running:
             async with asyncio.timeout(seconds):
                 await self.process.wait()
 
+    async def _served(self) -> str | None:
+        """Wait for QEMU's end. Without its folders it is useless, so it is ended when their server ends before it.
+
+        Returns:
+            What the server said then, else None.
+        """
+        if self.shares is None:
+            await self.process.wait()
+            return None
+        server, qemu = asyncio.create_task(self.shares.ended()), asyncio.create_task(self.process.wait())
+        try:
+            await asyncio.wait((server, qemu), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((qemu,), timeout=0 if qemu.done() else _DRAIN)
+            if qemu.done():
+                return None
+            self.process.signal(signal.SIGKILL)
+            await self.process.wait()
+            return server.result()
+        finally:
+            server.cancel()
+            qemu.cancel()
+            if self.process.ended:
+                await self.shares.close()
+
     async def _watch(self) -> MachineExit:
         try:
-            await self.process.wait()
+            shares = await self._served()
             if self.qmp is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_DRAIN):
@@ -161,7 +194,7 @@ class Running:
             self.console.close()
             self.words.close()
             sockets.remove(self.folder)
-            return classify(Evidence(self.process.status, self.reason, self.ours, words, panic))
+            return classify(Evidence(self.process.status, self.reason, self.ours, words, panic, shares))
         finally:
             if self.qmp is not None:
                 await self.qmp.aclose()

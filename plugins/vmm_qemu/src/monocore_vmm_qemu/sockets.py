@@ -16,6 +16,7 @@ from monocore_core.errors import MachineError
 
 AGENT_SOCKET = "agent.sock"
 QMP_SOCKET = "qmp.sock"
+SHARES_SOCKET = "shares.sock"
 
 
 def listen(folder: Path, name: str) -> socket.socket:
@@ -54,8 +55,8 @@ def connect(folder: Path, name: str) -> socket.socket:
 
 
 def remove(folder: Path) -> None:
-    """Remove both sockets, when they are there."""
-    for name in (AGENT_SOCKET, QMP_SOCKET):
+    """Remove the sockets that are there."""
+    for name in (AGENT_SOCKET, QMP_SOCKET, SHARES_SOCKET):
         (folder / name).unlink(missing_ok=True)
 
 

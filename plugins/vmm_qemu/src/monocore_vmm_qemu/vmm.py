@@ -112,6 +112,11 @@ class QemuVmm:
         for disk in spec.disks:
             if not 0 < len(disk.name.encode()) <= _MAX_SERIAL:
                 raise Unsupported(f"vmm_qemu: disk name {disk.name!r} is longer than {_MAX_SERIAL} bytes")
+        room = self._capabilities.max_disks - (1 if spec.shares else 0)
+        if len(spec.disks) > room:
+            raise Unsupported(
+                f"vmm_qemu: {len(spec.disks)} disks beside shared folders are more than the {room} that fit"
+            )
         if spec.vcpus < 1 or spec.memory < 1:
             raise Unsupported("vmm_qemu: a machine needs at least one vCPU and some memory")
 

@@ -1,0 +1,131 @@
+"""``monocore volume``: make, list, inspect and remove named volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.failures import for_each
+from monocore_core.cli.globals import Globals
+from monocore_core.cli.opening import settings_for
+from monocore_core.cli.render import Json, human_age, print_json, print_table
+from monocore_core.errors import Conflict
+from monocore_core.store import Store, Volume
+
+
+def main(words: list[str], options: Globals) -> int:
+    """Run ``volume [ls|create|inspect|rm|prune] …``; without a word, or with flags only, ``ls``."""
+    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+        "ls": _list,
+        "list": _list,
+        "create": _create,
+        "inspect": _inspect,
+        "rm": _remove,
+        "remove": _remove,
+        "prune": _prune,
+    }
+    if not words or words[0].startswith("-"):
+        return _list(words, options)
+    name, *rest = words
+    if name not in actions:
+        near = nearest(name, actions)
+        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
+        raise UsageError(f"unknown command: volume {name}", hint, "monocore volume")
+    return actions[name](rest, options)
+
+
+def _list(words: list[str], options: Globals) -> int:
+    parser = Parser(
+        "monocore volume",
+        "List the named volumes. Also: volume create NAME…, volume inspect NAME…, volume rm NAME…, volume prune.",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="names only")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    with Store.open(settings_for(options).home) as store:
+        volumes = store.volumes.all()
+    if parsed.json:
+        print_json([_details(volume) for volume in volumes])
+    elif parsed.quiet:
+        for volume in volumes:
+            print(volume.name)
+    else:
+        rows = [(v.name, human_age(v.created), ", ".join(v.users) or "-") for v in volumes]
+        print_table(("VOLUME", "CREATED", "USED BY"), rows)
+    return 0
+
+
+def _create(words: list[str], options: Globals) -> int:
+    parser = Parser("monocore volume create", "Make named volumes; one that exists is left as it is.")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="of the volume")
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    with Store.open(settings_for(options).home) as store:
+        return for_each(
+            parsed.names, lambda name: print(store.volumes.create(name).name), debug=options.debug
+        )
+
+
+def _inspect(words: list[str], options: Globals) -> int:
+    parser = Parser("monocore volume inspect", "Show everything known of volumes, as a JSON list.")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="of the volume")
+    parser.add_argument("--json", action="store_true", help="as JSON (always so)")
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    found: list[Json] = []
+    with Store.open(settings_for(options).home) as store:
+        status = for_each(
+            parsed.names, lambda name: found.append(_details(store.volumes.find(name))), debug=options.debug
+        )
+    print_json(found)
+    return status
+
+
+def _remove(words: list[str], options: Globals) -> int:
+    parser = Parser(
+        "monocore volume rm", "Remove volumes with everything in them, unless a sandbox uses them."
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="of the volume")
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    with Store.open(settings_for(options).home) as store:
+
+        def remove(name: str) -> None:
+            store.volumes.remove(name)
+            print(name)
+
+        return for_each(parsed.names, remove, debug=options.debug)
+
+
+def _prune(words: list[str], options: Globals) -> int:
+    parser = Parser(
+        "monocore volume prune", "Remove every volume that no sandbox uses, with everything in it."
+    )
+    parser.add_argument("-f", "--force", action="store_true", help="do not ask")
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    if not parsed.force and not _confirmed():
+        return 0
+    with Store.open(settings_for(options).home) as store:
+        for name in store.volumes.prune():
+            print(f"Deleted: {name}")
+    return 0
+
+
+def _confirmed() -> bool:
+    try:
+        answer = input("This removes every volume that no sandbox uses. Continue? [y/N] ")
+    except EOFError as error:
+        print()
+        raise Conflict("not confirmed", hint="give -f to remove without a question") from error
+    return answer.strip().lower() in ("y", "yes")
+
+
+def _details(volume: Volume) -> dict[str, Json]:
+    return {
+        "name": volume.name,
+        "mountpoint": str(volume.path),
+        "created": volume.created,
+        "users": list(volume.users),
+    }

@@ -1,0 +1,126 @@
+"""Folders for guests: the command lines of both virtiofsd, and the namespace that shows what is to be shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from monocore_vmm_qemu import enter
+from monocore_vmm_qemu.virtiofsd import Flavour, arguments, find_virtiofsd, flavour, flavour_of
+
+from monocore_core.errors import MachineError
+
+C_HELP = "usage: virtiofsd [options]\n    -o source=PATH             shared directory tree\n"
+RUST_HELP = "Usage: virtiofsd [OPTIONS]\n      --shared-dir <SHARED_DIR>  Shared directory path\n"
+
+
+def test_the_two_programs_are_told_apart() -> None:
+    assert flavour_of(C_HELP) is Flavour.C
+    assert flavour_of(RUST_HELP) is Flavour.RUST
+    assert flavour_of("usage: something else") is None
+
+
+def test_each_gets_its_own_words() -> None:
+    c = arguments(Flavour.C, Path("/stage"), 7)
+    assert "--fd=7" in c
+    assert "source=/stage" in c
+    rust = arguments(Flavour.RUST, Path("/stage"), 7)
+    assert "--fd=7" in rust
+    assert "--shared-dir=/stage" in rust
+    for words in (c, rust):
+        assert any("modcaps=-mknod" in word for word in words)
+
+
+def test_the_installed_one_is_known() -> None:
+    program = find_virtiofsd(None)
+    if program is None:
+        pytest.skip("needs virtiofsd (Debian package qemu-system-common)")
+    assert flavour(program, program.stat().st_mtime_ns) in Flavour
+
+
+def test_a_program_that_is_no_virtiofsd(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match="no virtiofsd"):
+        flavour(Path("/bin/true"), 0)
+    with pytest.raises(MachineError, match="cannot be run"):
+        flavour(tmp_path / "missing", 0)
+    assert find_virtiofsd(tmp_path / "missing") is None
+
+
+def entered(
+    stage: Path, shares: Sequence[Mapping[str, object]], script: str
+) -> subprocess.CompletedProcess[str]:
+    """What a shell sees where virtiofsd would run."""
+    request = json.dumps({"stage": str(stage), "shares": [{"hidden": [], **share} for share in shares]})
+    argv = [sys.executable, "-I", "-S", enter.__file__, request, "/bin/sh", "-c", f"cd {stage} && {script}"]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A stage, or a reason why this user can have none."""
+    path = Path(os.path.realpath(tmp_path)) / "stage"
+    path.mkdir()
+    done = entered(path, [], "true")
+    if done.returncode and os.geteuid():
+        pytest.skip(f"needs user namespaces: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def test_folders_and_files_are_shown_and_nothing_stays(stage: Path) -> None:
+    base = stage.parent
+    (base / "data").mkdir()
+    (base / "data/a").write_text("A")
+    (base / "conf").write_text("C")
+    done = entered(
+        stage,
+        [
+            {"tag": "data", "path": str(base / "data"), "readonly": False},
+            {"tag": "fixed", "path": str(base / "data"), "readonly": True},
+            {"tag": "conf", "path": str(base / "conf"), "readonly": True},
+        ],
+        "cat data/a fixed/a conf/file; echo N >data/new; echo X >fixed/x; echo X >conf/file; ls",
+    )
+    assert done.stdout == "AACconf\ndata\nfixed\n"
+    assert done.stderr.count("Read-only file system") == 2
+    assert (base / "data/new").read_text() == "N\n"
+    assert (base / "conf").read_text() == "C"
+    assert not any(stage.iterdir())
+
+
+def test_what_is_hidden_is_an_empty_folder(stage: Path) -> None:
+    base = stage.parent
+    (base / "data/secret/deep").mkdir(parents=True)
+    (base / "data/open").write_text("")
+    share = {
+        "tag": "data",
+        "path": str(base / "data"),
+        "readonly": False,
+        "hidden": [str(base / "data/secret")],
+    }
+    done = entered(stage, [share], "ls data; ls data/secret; mkdir data/secret/new")
+    assert done.stdout == "open\nsecret\n"
+    assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
+    assert [path.name for path in (base / "data/secret").iterdir()] == ["deep"]
+
+
+@pytest.mark.parametrize("where", ["link", "link/below", "missing"])
+def test_a_link_on_the_way_is_not_followed(stage: Path, where: str) -> None:
+    base = stage.parent
+    (base / "target/below").mkdir(parents=True)
+    (base / "link").symlink_to("target")
+    done = entered(stage, [{"tag": "data", "path": str(base / where), "readonly": True}], "echo shown")
+    assert done.returncode == enter.FAILED
+    assert str(base / where) in done.stderr
+    assert done.stdout == ""
+
+
+def test_device_nodes_do_not_work_in_a_share(stage: Path) -> None:
+    share = {"tag": "dev", "path": "/dev", "readonly": False}
+    done = entered(stage, [share], "cat dev/null")
+    assert "Permission denied" in done.stderr
