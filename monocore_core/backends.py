@@ -27,7 +27,7 @@ from monocore_core.interfaces.provider import (
 )
 from monocore_core.interfaces.vmm import Vmm
 from monocore_core.model.events import Listener
-from monocore_core.plan.choose import Offer
+from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Backend, Plugins
 from monocore_core.serde import structure
 
@@ -52,6 +52,15 @@ class Backends:
     def offers(self) -> tuple[Offer, ...]:
         """Every backend, with what its probe says of this host."""
         return tuple(self._offer(backend) for backend in self.plugins.backends)
+
+    def promises(self) -> dict[str, Offer]:
+        """VMMs by name, as they would be with everything installed that they can use."""
+        return {
+            offer.name: evolve(offer, capabilities=backend.provider.capabilities)
+            for backend in self.plugins.of(Interface.VMM)
+            for offer in [self._offer(backend)]
+            if isinstance(backend.provider, VmmProvider)
+        }
 
     def check_options(self) -> None:
         """Structure every backend's options.

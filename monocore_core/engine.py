@@ -39,8 +39,10 @@ from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import PullPolicy, SandboxRequest
-from monocore_core.plan.choose import Offer, Plan, Wishes, choose, choose_source
+from monocore_core.plan.choose import Plan, choose, choose_source
 from monocore_core.plan.compose import Parts, guest_setup, machine_spec
+from monocore_core.plan.fit import Offer, Wishes
+from monocore_core.plan.matrix import Combination, combinations
 from monocore_core.plugins import Plugins, discover
 from monocore_core.reference import Reference, parse_reference
 from monocore_core.sandbox import Sandbox
@@ -126,6 +128,14 @@ class Engine:
             request.platform, scheme, disk=request.disk is not None, shares=bool(request.volumes)
         )
         return choose(self.survey(), wishes)
+
+    def combinations(self, request: SandboxRequest, image: Image | None = None) -> tuple[Combination, ...]:
+        """Every pair of VMM and layer merger: whether it could run a request, or why not. As :meth:`plan`, changes nothing."""
+        scheme = "" if image is not None else self.reference(request.image).scheme
+        wishes = self._wishes(
+            request.platform, scheme, disk=request.disk is not None, shares=bool(request.volumes)
+        )
+        return combinations(self.survey(), self.backends.promises(), wishes)
 
     async def image(self, image: str, platform: Platform, policy: PullPolicy) -> Image:
         """The image in the store, pulled when the policy says so.

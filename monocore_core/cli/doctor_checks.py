@@ -14,7 +14,7 @@ from attrs import frozen
 
 from monocore_core.cli.render import human_size
 from monocore_core.interfaces.provider import Interface
-from monocore_core.plan.choose import Offer
+from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Plugins
 
 MIN_FREE = 2 * 1000**3

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+from attrs import asdict
+
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import human_size, print_json, print_table
 from monocore_core.cli.values import parse_platform, parse_size
+from monocore_core.config.values import Settings
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import SandboxRequest
 from monocore_core.plan.choose import Plan, Verdict
+from monocore_core.plan.matrix import Combination
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -26,6 +30,9 @@ def main(words: list[str], options: Globals) -> int:
     parser.add_argument(
         "--disk", action=Value, parse=parse_size, metavar="SIZE", help="as for 'monocore run'"
     )
+    parser.add_argument(
+        "--all", action="store_true", help="every pair of a VMM and a layer merger, and why it would not run"
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_backends(parser)
     add_globals(parser)
@@ -33,6 +40,9 @@ def main(words: list[str], options: Globals) -> int:
     platform: Platform = parsed.platform or Platform.host()
     request = SandboxRequest(image=parsed.image, platform=platform, disk=parsed.disk)
     settings = settings_for(options, backend_overrides(parsed))
+
+    if parsed.all:
+        return _all(request, settings, json=parsed.json)
 
     async def decide() -> tuple[Plan, Image | None]:
         async with open_engine(settings) as engine:
@@ -45,6 +55,35 @@ def main(words: list[str], options: Globals) -> int:
     else:
         _print(plan, image, request)
     return 0
+
+
+def _all(request: SandboxRequest, settings: Settings, *, json: bool) -> int:
+    async def judge() -> tuple[Combination, ...]:
+        async with open_engine(settings) as engine:
+            found = engine.store.resolve_image(request.image, request.platform, parse=engine.reference)
+            return engine.combinations(request, found)
+
+    pairs = asyncio.run(judge())
+    if json:
+        print_json([asdict(pair) for pair in pairs])
+        return 0
+    rows = [
+        (
+            pair.vmm,
+            pair.layer_merger,
+            _answer(pair),
+            f"{pair.reason} ({pair.hint})" if pair.hint else pair.reason,
+        )
+        for pair in pairs
+    ]
+    print_table(("VMM", "LAYER MERGER", "RUNS", "WHY NOT"), rows)
+    return 0
+
+
+def _answer(pair: Combination) -> str:
+    if pair.reason:
+        return "not here" if pair.fits else "no"
+    return "yes, chosen" if pair.chosen else "yes"
 
 
 def _print(plan: Plan, image: Image | None, request: SandboxRequest) -> None:

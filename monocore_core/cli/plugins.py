@@ -11,7 +11,7 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import Json, print_json, print_table
 from monocore_core.errors import MonocoreError
-from monocore_core.plan.choose import Offer
+from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Plugins, discover
 
 

@@ -13,60 +13,8 @@ from itertools import product
 from attrs import frozen
 
 from monocore_core.errors import NothingFits
-from monocore_core.interfaces.provider import (
-    Capabilities,
-    Interface,
-    MergerCapabilities,
-    NetworkCapabilities,
-    Problem,
-    SourceCapabilities,
-    VmmCapabilities,
-)
-from monocore_core.model.network import AttachmentKind
-from monocore_core.model.rootfs import RootKind
-
-AUTO = "auto"
-#: The order in which interfaces are decided and shown.
-ORDER = (Interface.VMM, Interface.LAYER_MERGER, Interface.NETWORK, Interface.IMAGE_SOURCE)
-
-
-@frozen
-class Offer:
-    """One installed backend, as the plan sees it. ``problem`` is what its probe said of this host."""
-
-    interface: Interface
-    name: str
-    rank: int
-    capabilities: Capabilities
-    summary: str = ""
-    problem: Problem | None = None
-    distribution: str = ""
-    version: str = ""
-
-
-@frozen
-class Wishes:
-    """What is asked of the combination.
-
-    Attributes:
-        choices: backend name or ``auto`` by interface; a missing one is ``auto``.
-        architecture: of the guest.
-        scheme: of the image reference, "" for a registry's.
-        disk: whether a writable disk is wanted.
-        network: whether the sandbox asks for a network at all.
-        shares: whether it is to see folders of the host.
-    """
-
-    choices: Mapping[Interface, str]
-    architecture: str
-    scheme: str = ""
-    disk: bool = False
-    network: bool = False
-    shares: bool = False
-
-    def choice(self, interface: Interface) -> str:
-        """The wish for one interface."""
-        return self.choices.get(interface, AUTO)
+from monocore_core.interfaces.provider import Interface, Problem
+from monocore_core.plan.fit import AUTO, ORDER, Offer, Wishes, exclusion, misfit
 
 
 @frozen
@@ -107,7 +55,7 @@ def choose(offers: Sequence[Offer], wishes: Wishes) -> Plan:
     Raises:
         NothingFits: with a reason for every candidate.
     """
-    excluded = {(offer.interface, offer.name): why for offer in offers if (why := _exclusion(offer, wishes))}
+    excluded = {(offer.interface, offer.name): why for offer in offers if (why := exclusion(offer, wishes))}
     usable = {
         interface: sorted(
             (o for o in offers if o.interface is interface and (o.interface, o.name) not in excluded),
@@ -116,7 +64,7 @@ def choose(offers: Sequence[Offer], wishes: Wishes) -> Plan:
         for interface in ORDER
     }
     for combination in product(*(usable[interface] for interface in ORDER)):
-        if not _misfit(combination):
+        if not misfit(combination):
             return _plan(combination, offers, excluded, wishes)
     raise _nothing_fits(offers, wishes, excluded, usable)
 
@@ -128,79 +76,11 @@ def choose_source(offers: Sequence[Offer], wishes: Wishes) -> str:
         NothingFits: with a reason for every candidate.
     """
     sources = [offer for offer in offers if offer.interface is Interface.IMAGE_SOURCE]
-    excluded = {(offer.interface, offer.name): why for offer in sources if (why := _exclusion(offer, wishes))}
+    excluded = {(offer.interface, offer.name): why for offer in sources if (why := exclusion(offer, wishes))}
     usable = [offer for offer in sources if (offer.interface, offer.name) not in excluded]
     if not usable:
         raise _none_usable(Interface.IMAGE_SOURCE, offers, wishes, excluded)
     return min(usable, key=lambda offer: (-offer.rank, offer.name)).name
-
-
-def _exclusion(offer: Offer, wishes: Wishes) -> Problem | None:
-    """Why this offer is out whatever the others are."""
-    choice = wishes.choice(offer.interface)
-    if choice not in (AUTO, offer.name):
-        return Problem(f"{choice!r} was asked for")
-    if offer.problem is not None:
-        return offer.problem
-    return _unfit(offer.capabilities, wishes)
-
-
-def _unfit(capabilities: Capabilities, wishes: Wishes) -> Problem | None:
-    """Why these capabilities do not answer the wishes."""
-    match capabilities:
-        case SourceCapabilities(schemes=schemes):
-            if wishes.scheme and wishes.scheme not in schemes:
-                return Problem(f"takes no {wishes.scheme}: references")
-            if not wishes.scheme and schemes:
-                return Problem(
-                    f"takes only references with {' or '.join(f'{scheme}:' for scheme in schemes)}"
-                )
-        case VmmCapabilities():
-            return _unfit_vmm(capabilities, wishes)
-        case NetworkCapabilities(attachment=attachment):
-            if wishes.network and attachment is AttachmentKind.NONE:
-                return Problem("a network was asked for")
-        case MergerCapabilities():
-            pass
-    return None
-
-
-def _unfit_vmm(capabilities: VmmCapabilities, wishes: Wishes) -> Problem | None:
-    if wishes.architecture not in capabilities.architectures:
-        runs = ", ".join(sorted(capabilities.architectures))
-        return Problem(
-            f"runs guests for {runs}, not for {wishes.architecture}",
-            f"choose an image for {runs}, or see 'monocore plugins' for other VMMs",
-        )
-    if wishes.disk and capabilities.max_disks < 2:
-        return Problem("has no room for a writable disk")
-    if wishes.shares and not capabilities.shares:
-        return Problem("shares no folders of the host", "; ".join(capabilities.lacks))
-    return None
-
-
-def _misfit(combination: Sequence[Offer]) -> str | None:
-    """Why these four do not work together."""
-    vmm, merger, network = (offer.capabilities for offer in combination[:3])
-    if not isinstance(vmm, VmmCapabilities):
-        return "is not a VMM"
-    if isinstance(merger, MergerCapabilities) and (why := _root_misfit(merger, vmm, combination[0].name)):
-        return why
-    if isinstance(network, NetworkCapabilities) and network.attachment not in vmm.attachments:
-        return f"{combination[0].name} cannot attach a network of kind {network.attachment}"
-    return None
-
-
-def _root_misfit(merger: MergerCapabilities, vmm: VmmCapabilities, name: str) -> str | None:
-    if merger.root not in vmm.roots:
-        why = f" ({'; '.join(vmm.lacks)})" if vmm.lacks else ""
-        return f"{name} takes no root that is a {merger.root}{why}"
-    if merger.root is RootKind.DISK:
-        if merger.disk_format not in vmm.disk_formats:
-            return f"{name} reads no {merger.disk_format} disks"
-        if merger.filesystem not in vmm.filesystems:
-            return f"the guest kernel of {name} cannot mount {merger.filesystem}"
-    return None
 
 
 def _plan(
@@ -223,7 +103,7 @@ def _plan(
             )
         else:
             with_it = [offer if o.interface is offer.interface else o for o in combination]
-            reason = _misfit(with_it) or f"rank {offer.rank} is below {winner.name}'s {winner.rank}"
+            reason = misfit(with_it) or f"rank {offer.rank} is below {winner.name}'s {winner.rank}"
             verdicts.append(Verdict(offer.interface, offer.name, chosen=False, reason=reason))
     network = chosen[Interface.NETWORK].name
     notes = ("the sandbox has no network: only its own loopback",) if network == "none" else ()
@@ -286,4 +166,4 @@ def _none_usable(
 def _misfits(usable: Mapping[Interface, Sequence[Offer]]) -> Iterator[str]:
     for combination in product(*(usable[interface] for interface in ORDER)):
         names = " + ".join(offer.name for offer in combination[:3])
-        yield f"{names}: {_misfit(combination)}"
+        yield f"{names}: {misfit(combination)}"

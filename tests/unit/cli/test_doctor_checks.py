@@ -8,7 +8,7 @@ from monocore_core.cli import doctor_checks as checks
 from monocore_core.cli.doctor_checks import State
 from monocore_core.interfaces.provider import Interface, MergerCapabilities, Problem
 from monocore_core.model.rootfs import RootKind
-from monocore_core.plan.choose import Offer
+from monocore_core.plan.fit import Offer
 from monocore_core.plugins import PluginProblem, Plugins
 
 

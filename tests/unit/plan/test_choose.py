@@ -15,7 +15,8 @@ from monocore_core.interfaces.provider import (
 )
 from monocore_core.model.network import AttachmentKind
 from monocore_core.model.rootfs import DiskFormat, RootKind
-from monocore_core.plan.choose import Offer, Wishes, choose
+from monocore_core.plan.choose import choose
+from monocore_core.plan.fit import Offer, Wishes
 
 
 def vmm(
