@@ -21,9 +21,10 @@ format: setup ## let ruff put the code in order
 test: setup ## every test, then each plugin's with that plugin alone; ARGS='-k name' chooses
 	@scripts/test $(ARGS)
 
-reference: setup ## write docs/cli.md and the options in docs/configuration.md from the code
+reference: setup ## write what of the documents comes from the code
 	@.venv/bin/python -m scripts.cli_reference
 	@.venv/bin/python -m scripts.options_reference
+	@.venv/bin/python -m scripts.combinations_reference
 
 bench: setup ## the benchmark against peers, as a table; ARGS='--quick --json out.json'
 	@.venv/bin/python -m scripts.bench $(ARGS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from scripts import cli_reference, options_reference
+from scripts import cli_reference, combinations_reference, options_reference
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
@@ -73,6 +73,10 @@ def test_the_command_reference_is_what_the_commands_say() -> None:
 
 def test_the_options_are_what_the_backends_take() -> None:
     assert options_reference.TARGET.read_text() == options_reference.text(), "run: make reference"
+
+
+def test_the_combinations_are_what_the_backends_promise() -> None:
+    assert combinations_reference.TARGET.read_text() == combinations_reference.text(), "run: make reference"
 
 
 def test_every_target_is_in_the_help() -> None:
