@@ -13,7 +13,7 @@ from pathlib import Path
 from attrs import frozen
 
 from monocore_core.cli.render import human_size
-from monocore_core.interfaces.provider import Interface
+from monocore_core.interfaces.provider import Interface, VmmCapabilities
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Plugins
 
@@ -164,6 +164,8 @@ def backend_checks(offers: tuple[Offer, ...]) -> list[Check]:
             checks.append(Check(name, State.OK, offer.summary))
         else:
             checks.append(Check(name, State.NOTE, offer.problem.reason, offer.problem.hint))
+        if isinstance(offer.capabilities, VmmCapabilities):
+            checks += [Check(name, State.NOTE, lack) for lack in offer.capabilities.lacks]
     return checks
 
 

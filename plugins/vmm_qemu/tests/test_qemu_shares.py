@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from monocore_vmm_qemu import enter
+from monocore_vmm_qemu import CAPABILITIES, enter
+from monocore_vmm_qemu.options import QemuOptions
+from monocore_vmm_qemu.probe import narrow, shares_problem
 from monocore_vmm_qemu.virtiofsd import Flavour, arguments, find_virtiofsd, flavour, flavour_of
 
 from monocore_core.errors import MachineError
+from monocore_core.interfaces.provider import Host
+from monocore_core.model.rootfs import RootKind
 
 C_HELP = "usage: virtiofsd [options]\n    -o source=PATH             shared directory tree\n"
 RUST_HELP = "Usage: virtiofsd [OPTIONS]\n      --shared-dir <SHARED_DIR>  Shared directory path\n"
@@ -124,3 +128,22 @@ def test_device_nodes_do_not_work_in_a_share(stage: Path) -> None:
     share = {"tag": "dev", "path": "/dev", "readonly": False}
     done = entered(stage, [share], "cat dev/null")
     assert "Permission denied" in done.stderr
+
+
+def test_without_virtiofsd_only_disks_are_promised(tmp_path: Path) -> None:
+    host = Host(tmp_path, tmp_path)
+    left = narrow(host, QemuOptions(virtiofsd=tmp_path / "missing"), CAPABILITIES)
+    assert (left.roots, left.shares) == (frozenset({RootKind.DISK}), False)
+    assert "virtiofsd" in left.lacks[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root needs no user namespace")
+def test_a_setting_that_forbids_user_namespaces_is_named(tmp_path: Path) -> None:
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user/max_user_namespaces").write_text("0\n")
+    program = tmp_path / "virtiofsd"
+    program.write_text("")
+    program.chmod(0o755)
+    problem = shares_problem(QemuOptions(virtiofsd=program), tmp_path)
+    assert problem is not None
+    assert "user.max_user_namespaces is 0" in problem

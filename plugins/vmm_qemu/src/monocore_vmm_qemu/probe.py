@@ -19,8 +19,12 @@ from monocore_vmm_qemu.virtiofsd import find_virtiofsd
 
 _PROGRAMS = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 _PACKAGES = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
-#: Settings that can forbid user namespaces to ordinary users, and the least value that allows them.
-_USER_NAMESPACES = {"/proc/sys/kernel/unprivileged_userns_clone": 1, "/proc/sys/user/max_user_namespaces": 1}
+#: Settings that can forbid user namespaces to ordinary users, and the value that does.
+_USER_NAMESPACES = {
+    "kernel/unprivileged_userns_clone": 0,
+    "kernel/apparmor_restrict_unprivileged_userns": 1,
+    "user/max_user_namespaces": 0,
+}
 _GO_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -57,25 +61,27 @@ def probe(host: Host, options: QemuOptions) -> Problem | None:
 def narrow(host: Host, options: QemuOptions, capabilities: VmmCapabilities) -> VmmCapabilities:
     """Without what serves folders: disks only."""
     del host
-    reason = _shares_problem(options)
+    reason = shares_problem(options)
     if reason is None:
         return capabilities
     roots = capabilities.roots - {RootKind.DIRECTORY}
     return evolve(capabilities, roots=roots, shares=False, lacks=(reason,))
 
 
-def _shares_problem(options: QemuOptions) -> str | None:
+def shares_problem(options: QemuOptions, settings: Path = Path("/proc/sys")) -> str | None:
+    """Why this host cannot share folders, or None."""
     if find_virtiofsd(options.virtiofsd) is None:
         return f"virtiofsd, which shares folders, is not installed: {INSTALL_VIRTIOFSD}"
     if os.geteuid() == 0:
         return None
-    for setting, least in _USER_NAMESPACES.items():
+    for name, forbidding in _USER_NAMESPACES.items():
         try:
-            allowed = int(Path(setting).read_text())
+            forbidden = int((settings / name).read_text()) == forbidding
         except (OSError, ValueError):
             continue  # not every kernel has each
-        if allowed < least:
-            return f"sharing folders as an ordinary user needs user namespaces, which {setting} forbids"
+        if forbidden:
+            setting = name.replace("/", ".")
+            return f"sharing folders as an ordinary user needs user namespaces: {setting} is {forbidding}"
     return None
 
 
