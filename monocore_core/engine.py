@@ -22,21 +22,22 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
-from monocore_core.config.values import Settings
+from monocore_core.config.values import AUTO, Settings
 from monocore_core.errors import MachineError, MonocoreError, NotFound
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface, SourceCapabilities
 from monocore_core.interfaces.vmm import Machine, Vmm
-from monocore_core.model.events import Listener, Stage, Warned, ignore
+from monocore_core.model.events import Listener, Published, Stage, Warned, ignore
 from monocore_core.model.image import Image
 from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
+from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import PullPolicy, SandboxRequest
 from monocore_core.plan.choose import Plan, choose, choose_source
@@ -124,18 +125,12 @@ class Engine:
             NothingFits: with a reason for each candidate.
         """
         scheme = "" if image is not None else self.reference(request.image).scheme
-        wishes = self._wishes(
-            request.platform, scheme, disk=request.disk is not None, shares=bool(request.volumes)
-        )
-        return choose(self.survey(), wishes)
+        return choose(self.survey(), self._wishes_of(request, scheme))
 
     def combinations(self, request: SandboxRequest, image: Image | None = None) -> tuple[Combination, ...]:
         """Every pair of VMM and layer merger: whether it could run a request, or why not. As :meth:`plan`, changes nothing."""
         scheme = "" if image is not None else self.reference(request.image).scheme
-        wishes = self._wishes(
-            request.platform, scheme, disk=request.disk is not None, shares=bool(request.volumes)
-        )
-        return combinations(self.survey(), self.backends.promises(), wishes)
+        return combinations(self.survey(), self.backends.promises(), self._wishes_of(request, scheme))
 
     async def image(self, image: str, platform: Platform, policy: PullPolicy) -> Image:
         """The image in the store, pulled when the policy says so.
@@ -225,7 +220,15 @@ class Engine:
             except MonocoreError as error:
                 self.listener(Warned(f"roots of {backend.name} were not removed: {error.brief}"))
 
-    def _wishes(self, platform: Platform, scheme: str, *, disk: bool = False, shares: bool = False) -> Wishes:
+    def _wishes_of(self, request: SandboxRequest, scheme: str) -> Wishes:
+        return evolve(
+            self._wishes(request.platform, scheme),
+            disk=request.disk is not None,
+            shares=bool(request.volumes),
+            network=self._network_request(request, ""),
+        )
+
+    def _wishes(self, platform: Platform, scheme: str) -> Wishes:
         chosen = self.settings.backends
         return Wishes(
             choices={
@@ -236,9 +239,14 @@ class Engine:
             },
             architecture=platform.architecture,
             scheme=scheme,
-            disk=disk,
-            shares=shares,
         )
+
+    def _network_request(self, request: SandboxRequest, key: str) -> NetworkRequest | None:
+        """What is asked of the network; choosing a backend by name asks for one, with the default policy."""
+        asked = request.network
+        if asked is None and self.settings.backends.network not in (AUTO, NO_NETWORK):
+            asked = NetworkRequest("", "", PROFILES[DEFAULT_PROFILE])
+        return asked and evolve(asked, hostname=asked.hostname or request.hostname or key)
 
     def _known(self, request: SandboxRequest) -> Image | None:
         if request.pull is PullPolicy.ALWAYS:
@@ -265,7 +273,11 @@ class Engine:
     ) -> Connection:
         network = await self.backends.network(plan.network)
         stack.push_async_callback(network.detach, key)
-        return await network.attach(key, NetworkRequest(group=key, hostname=request.hostname or key))
+        asked = self._network_request(request, key)
+        connection = await network.attach(key, asked or NetworkRequest("", request.hostname or key))
+        if connection.published:
+            self.listener(Published(key, tuple(map(str, connection.published))))
+        return connection
 
     async def _start(self, vmm: Vmm, request: SandboxRequest, parts: Parts, stack: AsyncExitStack) -> Machine:
         stack.push_async_callback(vmm.remove, parts.key)

@@ -9,6 +9,7 @@ from attrs import asdict
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
+from monocore_core.cli.networks import add_network, network_of
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import human_size, print_json, print_table
 from monocore_core.cli.values import parse_platform, parse_size
@@ -34,11 +35,14 @@ def main(words: list[str], options: Globals) -> int:
         "--all", action="store_true", help="every pair of a VMM and a layer merger, and why it would not run"
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
+    add_network(parser)
     add_backends(parser)
     add_globals(parser)
     parsed = parser.flags(words, options)
     platform: Platform = parsed.platform or Platform.host()
-    request = SandboxRequest(image=parsed.image, platform=platform, disk=parsed.disk)
+    request = SandboxRequest(
+        image=parsed.image, platform=platform, disk=parsed.disk, network=network_of(parsed)
+    )
     settings = settings_for(options, backend_overrides(parsed))
 
     if parsed.all:

@@ -13,6 +13,7 @@ from monocore_core.model.events import (
     Event,
     LayerDone,
     LayerProgress,
+    Published,
     Resolved,
     Retrying,
     Stage,
@@ -81,6 +82,8 @@ class PullProgress:
         """Show one event."""
         if isinstance(event, Stage):
             self._stage(event)
+        elif isinstance(event, Published):
+            self._published(event)
         elif isinstance(event, Warned):
             self._close_and_warn(event.text)
         elif not self._quiet:
@@ -102,6 +105,10 @@ class PullProgress:
         if self._stages:
             took, self._marked = event.seconds - self._marked, event.seconds
             _line(f"{event.seconds * 1000:8.1f} ms  {event.name} (+{took * 1000:.1f})")
+
+    def _published(self, event: Published) -> None:
+        if not self._quiet:
+            _line(f"Published {clean(', '.join(event.ports))}")
 
     def _close_and_warn(self, text: str) -> None:
         if self._view is not None:

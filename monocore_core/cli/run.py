@@ -21,6 +21,7 @@ from monocore_core.cli.arguments import (
     split_at_operand,
 )
 from monocore_core.cli.globals import Globals
+from monocore_core.cli.networks import add_network, network_of
 from monocore_core.cli.order import Order
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import TmpfsMount
@@ -69,6 +70,7 @@ def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mappi
         disk=parsed.disk,
         readonly=parsed.read_only,
         tmpfs=(*parsed.tmpfs, *(m for m in parsed.mount if isinstance(m, TmpfsMount))),
+        network=network_of(parsed),
         volumes=(*parsed.volume, *(m for m in parsed.mount if isinstance(m, VolumeMount))),
     )
     command = CommandRequest(
@@ -99,6 +101,7 @@ def build_parser() -> tuple[Parser, list[argparse.Action]]:
     return parser, [
         *_process_flags(parser),
         *_machine_flags(parser),
+        *add_network(parser),
         *_image_flags(parser),
         *add_backends(parser),
         *add_globals(parser),

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
+
+from attrs import evolve
 
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.model.guest import Rlimit, TmpfsMount
+from monocore_core.model.network import Publish
 from monocore_core.model.oci import Platform
+from monocore_core.model.policy import MAX_PORT, Protocol
 from monocore_core.model.sandbox import PullPolicy
 from monocore_core.model.volume import VolumeMount
 
@@ -24,6 +29,9 @@ _MOUNT_KEYS = {
     "type": "type", "source": "source", "src": "source", "target": "target", "destination": "target", "dst": "target",
     "readonly": "readonly", "ro": "readonly", "tmpfs-size": "size",
 }  # fmt: skip
+#: Ports that one flag publishes.
+MAX_PUBLISHED = 256
+_PUBLISH_HINT = "for example 8080:80, 127.0.0.1:8080:80, 8000-8010:8000-8010 or 53:53/udp"
 _MOUNT_HINT = "for example type=bind,source=/srv/data,target=/data,readonly"
 _LIMITS = (
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
@@ -94,6 +102,38 @@ def parse_tmpfs(text: str) -> TmpfsMount:
         elif option != "rw":
             raise InvalidInput(f"tmpfs option {option[:40]!r} is not supported", hint="supported: size=SIZE")
     return TmpfsMount(path, size)
+
+
+def parse_publish(text: str) -> tuple[Publish, ...]:
+    """Docker's ``-p``: ``[[ADDRESS:]HOST:]GUEST[/tcp|udp]``, ports or ranges of one length; without ``HOST`` a free port is chosen."""
+    ports, slash, protocol = text.partition("/")
+    if slash and protocol.lower() not in ("tcp", "udp"):
+        raise InvalidInput(f"{text[:80]!r}: {protocol[:20]!r} is not tcp or udp", hint=_PUBLISH_HINT)
+    rest, _, guest = ports.rpartition(":")
+    address, _, host = rest.rpartition(":")
+    guests = _port_range(guest, text)
+    hosts = _port_range(host, text) if host else range(0)
+    if hosts and len(hosts) != len(guests):
+        raise InvalidInput(f"{text[:80]!r}: the two ranges have different lengths", hint=_PUBLISH_HINT)
+    try:
+        where = ip_address(address.removeprefix("[").removesuffix("]")) if address else None
+    except ValueError as error:
+        raise InvalidInput(
+            f"{text[:80]!r}: {address[:60]!r} is not an address", hint=_PUBLISH_HINT
+        ) from error
+    one = Publish(0, protocol=Protocol(protocol.lower() or "tcp"))
+    one = one if where is None else evolve(one, address=where)
+    return tuple(
+        evolve(one, guest=port, host=hosts[number] if hosts else 0) for number, port in enumerate(guests)
+    )
+
+
+def _port_range(text: str, whole: str) -> range:
+    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text, re.ASCII)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= last <= MAX_PORT or last - first >= MAX_PUBLISHED:
+        raise InvalidInput(f"{whole[:80]!r}: {text[:40]!r} is not a port or a range", hint=_PUBLISH_HINT)
+    return range(first, last + 1)
 
 
 def parse_volume(text: str) -> VolumeMount:

@@ -35,7 +35,7 @@ from monocore_core.interfaces.network import Network
 from monocore_core.interfaces.vmm import Vmm
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.machine import MachineSpec
-from monocore_core.model.network import AttachmentKind
+from monocore_core.model.network import AttachmentKind, NetworkFeature, NetworkRequest
 from monocore_core.model.rootfs import DiskFormat, RootKind
 
 #: Version of the contract in this package. A plugin writes the number it was made for as a literal.
@@ -124,9 +124,24 @@ class MergerCapabilities:
 
 @frozen
 class NetworkCapabilities:
-    """What a network attaches."""
+    """What a network attaches, and what it can do beyond letting everything through.
+
+    Attributes:
+        attachment: kind of device.
+        features: that it has; a request that needs another is refused before anything starts.
+    """
 
     attachment: AttachmentKind
+    features: frozenset[NetworkFeature] = frozenset()
+
+    def refuse(self, request: NetworkRequest) -> str | None:
+        """Which part of a request is beyond these capabilities, or None. Pure; networks call it before they act."""
+        for feature, what in request.needs().items():
+            if feature not in self.features:
+                return (
+                    f"cannot enforce {what}" if feature is not NetworkFeature.PUBLISH else f"cannot do {what}"
+                )
+        return None
 
 
 @frozen

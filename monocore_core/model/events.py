@@ -68,7 +68,15 @@ class Warned:
     text: str
 
 
-Event = Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
+@frozen
+class Published:
+    """Ports of a sandbox are reachable at the host, a text each (``0.0.0.0:8080->80/tcp``)."""
+
+    sandbox: str
+    ports: tuple[str, ...]
+
+
+Event = Published | Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
 Listener = Callable[[Event], None]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from attrs import frozen
+from attrs import field, frozen
+
+from monocore_core.model.policy import PROFILES, Action, Domain, Place, Policy, Protocol
 
 
 class AttachmentKind(StrEnum):
@@ -17,16 +20,72 @@ class AttachmentKind(StrEnum):
 
 
 @frozen
-class NetworkRequest:
-    """What one sandbox wants. Policies, ports and limits are added by the network backends' own issue.
+class Publish:
+    """A port of the guest that is reachable at the host.
 
     Attributes:
-        group: sandboxes of one group can be allowed to reach each other.
+        guest: port in the guest.
+        host: port on the host; 0 lets the network choose a free one.
+        address: of the host on which it is reachable; ``0.0.0.0`` for every IPv4 address.
+        protocol: TCP or UDP.
+    """
+
+    guest: int
+    host: int = 0
+    address: IPv4Address | IPv6Address = field(default=IPv4Address("0.0.0.0"))  # noqa: S104 - what people expect of -p
+    protocol: Protocol = Protocol.TCP
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{address}:{self.host}->{self.guest}/{self.protocol}"
+
+
+class NetworkFeature(StrEnum):
+    """What not every network can do."""
+
+    PUBLISH = "publish"
+    """Published ports."""
+    ISOLATE = "isolate"
+    """A policy that allows nothing."""
+    RULES = "rules"
+    """A policy's rules over addresses, ports and protocols."""
+    DOMAINS = "domains"
+    """A policy's rules over names."""
+    GROUPS = "groups"
+    """Sandboxes that reach one another."""
+
+
+@frozen
+class NetworkRequest:
+    """What one sandbox wants.
+
+    Attributes:
+        group: sandboxes of one group can be allowed to reach each other; "" for a sandbox that is alone.
         hostname: the guest's name, unique in the group.
+        policy: what the sandbox may reach.
+        publish: ports that are reachable at the host.
     """
 
     group: str
     hostname: str
+    policy: Policy = field(default=PROFILES["all"])
+    publish: tuple[Publish, ...] = ()
+
+    def needs(self) -> Mapping[NetworkFeature, str]:
+        """What the network must be able to do, each with the part of the request that needs it, in a person's words."""
+        found: dict[NetworkFeature, str] = {}
+        alone = not self.group
+        if not alone:
+            found[NetworkFeature.GROUPS] = f"the group {self.group!r}"
+        rules = [rule for rule in self.policy.rules if not (alone and rule.target is Place.GROUP)]
+        for rule in rules:
+            feature = NetworkFeature.DOMAINS if isinstance(rule.target, Domain) else NetworkFeature.RULES
+            found.setdefault(feature, f"the rule '{rule}'")
+        if not rules and self.policy.default is Action.DENY:
+            found[NetworkFeature.ISOLATE] = "a policy that allows nothing"
+        if self.publish:
+            found[NetworkFeature.PUBLISH] = f"the published port {self.publish[0]}"
+        return found
 
 
 @frozen
@@ -68,10 +127,12 @@ class UserMode:
     Attributes:
         mac: the guest's address.
         forwards: published ports as (protocol, host address, host port, guest port).
+        restrict: whether nothing but the forwards gets through.
     """
 
     mac: str
     forwards: tuple[tuple[str, str, int, int], ...] = ()
+    restrict: bool = False
 
     @property
     def kind(self) -> AttachmentKind:
@@ -109,7 +170,8 @@ class GuestNetwork:
 
 @frozen
 class Connection:
-    """What a network backend hands out for one sandbox."""
+    """What a network backend hands out for one sandbox; ``published`` has the ports that were chosen."""
 
     attachment: Attachment
     guest: GuestNetwork | None = None
+    published: tuple[Publish, ...] = ()

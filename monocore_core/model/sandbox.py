@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit, TerminalSize, TmpfsMount
+from monocore_core.model.network import NetworkRequest
 from monocore_core.model.oci import Platform
 from monocore_core.model.volume import VolumeMount, check_targets
 
@@ -46,6 +47,7 @@ class SandboxRequest:
         disk: bytes of a disk for writes, or None to keep writes in the guest's memory.
         readonly: the root is not writable at all.
         tmpfs: further tmpfs mounts.
+        network: what it asks of a network, or None for none; an empty ``hostname`` is filled in.
         volumes: folders of the host, named volumes, and empty folders of its own.
         foreground: dies with this process.
         boot_timeout: seconds.
@@ -62,6 +64,7 @@ class SandboxRequest:
     readonly: bool = False
     tmpfs: tuple[TmpfsMount, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
+    network: NetworkRequest | None = None
     foreground: bool = True
     boot_timeout: float = 30.0
 

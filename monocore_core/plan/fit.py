@@ -15,7 +15,7 @@ from monocore_core.interfaces.provider import (
     SourceCapabilities,
     VmmCapabilities,
 )
-from monocore_core.model.network import AttachmentKind
+from monocore_core.model.network import AttachmentKind, NetworkRequest
 from monocore_core.model.rootfs import RootKind
 
 AUTO = "auto"
@@ -46,7 +46,7 @@ class Wishes:
         architecture: of the guest.
         scheme: of the image reference, "" for a registry's.
         disk: whether a writable disk is wanted.
-        network: whether the sandbox asks for a network at all.
+        network: what the sandbox asks of a network, or None when it asks for none.
         shares: whether it is to see folders of the host.
     """
 
@@ -54,7 +54,7 @@ class Wishes:
     architecture: str
     scheme: str = ""
     disk: bool = False
-    network: bool = False
+    network: NetworkRequest | None = None
     shares: bool = False
 
     def choice(self, interface: Interface) -> str:
@@ -84,12 +84,20 @@ def _unfit(capabilities: Capabilities, wishes: Wishes) -> Problem | None:
                 )
         case VmmCapabilities():
             return _unfit_vmm(capabilities, wishes)
-        case NetworkCapabilities(attachment=attachment):
-            if wishes.network and attachment is AttachmentKind.NONE:
-                return Problem("a network was asked for")
+        case NetworkCapabilities():
+            return _unfit_network(capabilities, wishes.network)
         case MergerCapabilities():
             pass
     return None
+
+
+def _unfit_network(capabilities: NetworkCapabilities, request: NetworkRequest | None) -> Problem | None:
+    if request is None:
+        return None if capabilities.attachment is AttachmentKind.NONE else Problem("no network was asked for")
+    if capabilities.attachment is AttachmentKind.NONE:
+        return Problem("a network was asked for")
+    reason = capabilities.refuse(request)
+    return None if reason is None else Problem(reason, "'monocore plugins' lists other networks")
 
 
 def _unfit_vmm(capabilities: VmmCapabilities, wishes: Wishes) -> Problem | None:

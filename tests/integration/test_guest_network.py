@@ -81,7 +81,7 @@ async def test_the_guest_has_what_the_network_gave_it(image: str, tmp_path: Path
     backend = Backend(Interface.NETWORK, provider.name, provider, "test", "1")
     plugins = Plugins((backend, *installed.backends))
     async with Engine.open(Settings(tmp_path / "home"), plugins=plugins) as engine:
-        request = SandboxRequest(image, hostname="web")
+        request = SandboxRequest(image, hostname="web", network=NetworkRequest("", ""))
         assert engine.plan(request).network == "test_user"
         async with engine.sandbox(request) as sandbox:
             assert network.attached == {sandbox.id}

@@ -13,7 +13,8 @@ from monocore_core.interfaces.provider import (
     SourceCapabilities,
     VmmCapabilities,
 )
-from monocore_core.model.network import AttachmentKind
+from monocore_core.model.network import AttachmentKind, NetworkFeature, NetworkRequest, Publish
+from monocore_core.model.policy import PROFILES
 from monocore_core.model.rootfs import DiskFormat, RootKind
 from monocore_core.plan.choose import choose
 from monocore_core.plan.fit import Offer, Wishes
@@ -60,13 +61,15 @@ def source(name: str, rank: int = 50, schemes: tuple[str, ...] = ()) -> Offer:
 REST = [merger("erofs"), network("none"), source("registry")]
 
 
-def wishes(scheme: str = "", *, disk: bool = False, wants_network: bool = False, **choices: str) -> Wishes:
+def wishes(
+    scheme: str = "", *, disk: bool = False, wants: NetworkRequest | None = None, **choices: str
+) -> Wishes:
     return Wishes(
         {Interface(key): value for key, value in choices.items()},
         "amd64",
         scheme,
         disk=disk,
-        network=wants_network,
+        network=wants,
     )
 
 
@@ -120,9 +123,32 @@ def test_a_scheme_selects_its_source() -> None:
 
 def test_a_network_that_is_wanted_is_not_none() -> None:
     offers = [vmm("v"), *REST, network("tap", 5, AttachmentKind.TAP)]
-    assert choose(offers, wishes(wants_network=True)).network == "tap"
+    assert choose(offers, wishes(wants=NetworkRequest("", "web"))).network == "tap"
     with pytest.raises(NothingFits, match="network none cannot be used: a network was asked for"):
-        choose([vmm("v"), *REST], wishes(wants_network=True))
+        choose([vmm("v"), *REST], wishes(wants=NetworkRequest("", "web")))
+
+
+def test_a_network_that_is_not_wanted_is_not_used() -> None:
+    offers = [vmm("v"), *REST, network("tap", 5, AttachmentKind.TAP)]
+    assert choose(offers, wishes()).network == "none"
+
+
+def test_a_network_that_cannot_do_what_is_asked_names_it() -> None:
+    rules = Offer(
+        Interface.NETWORK,
+        "rules",
+        5,
+        NetworkCapabilities(AttachmentKind.TAP, frozenset({NetworkFeature.RULES})),
+    )
+    offers = [vmm("v"), *REST, network("user", 50, AttachmentKind.USER), rules]
+    request = NetworkRequest("", "web", PROFILES["public"])
+    plan = choose(offers, wishes(wants=request))
+    assert plan.network == "rules"
+    (why,) = (verdict.reason for verdict in plan.verdicts if verdict.name == "user")
+    assert why == "cannot enforce the rule 'deny host'"
+    request = NetworkRequest("", "web", publish=(Publish(80, 8080),))
+    with pytest.raises(NothingFits, match="network rules cannot be used: cannot do the published port"):
+        choose(offers, wishes(wants=request, network="rules"))
 
 
 def test_the_plan_says_that_there_is_no_network() -> None:

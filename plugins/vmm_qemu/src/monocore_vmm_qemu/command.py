@@ -177,7 +177,8 @@ def _network(spec: MachineSpec) -> list[str]:
         mtu = f",host_mtu={attachment.mtu}"
     else:
         forwards = (f",hostfwd={p}:{host}:{outer}-:{inner}" for p, host, outer, inner in attachment.forwards)
-        backend, mtu = "user,id=net" + "".join(forwards), ""
+        restrict = ",restrict=on" if attachment.restrict else ""
+        backend, mtu = f"user,id=net{restrict}" + "".join(forwards), ""
     device = f"virtio-net-device,netdev=net,mac={attachment.mac}{mtu},{_bus(spec, SLOTS - 3)}"
     return ["-netdev", backend, "-device", device]
 

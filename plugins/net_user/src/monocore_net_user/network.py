@@ -1,0 +1,97 @@
+"""The backend itself. Everything happens inside the VMM's process: nothing of it exists on the host but the ports it listens on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Interface
+
+from attrs import evolve
+
+from monocore_core.errors import Conflict, Unsupported
+from monocore_core.hostports import free_port, require_free
+from monocore_core.interfaces.provider import Host, NetworkCapabilities
+from monocore_core.model.network import Connection, GuestNetwork, NetworkRequest, Publish, UserMode
+from monocore_core.model.policy import Action
+from monocore_net_user.options import UserOptions
+
+#: The network that slirp, which QEMU uses, makes for each guest (QEMU's documentation of ``-netdev user``).
+ADDRESS, GATEWAY, RESOLVER = IPv4Interface("10.0.2.15/24"), "10.0.2.2", "10.0.2.3"
+
+
+class UserNetwork:
+    """See :class:`~monocore_core.interfaces.network.Network`.
+
+    Args:
+        options: as configured.
+        capabilities: what the provider promises.
+    """
+
+    def __init__(self, options: UserOptions, capabilities: NetworkCapabilities) -> None:
+        self._options = options
+        self._capabilities = capabilities
+        self._connections: dict[str, tuple[NetworkRequest, Connection]] = {}
+
+    async def attach(self, key: str, request: NetworkRequest) -> Connection:
+        """See the protocol."""
+        reason = self._capabilities.refuse(request)
+        if reason is not None:
+            raise Unsupported(
+                f"net_user {reason}", hint="choose --policy all, or a network that can: 'monocore plugins'"
+            )
+        known = self._connections.get(key)
+        if known is not None:
+            if known[0] != request:
+                raise Conflict(f"sandbox {key} is connected already, with another request")
+            return known[1]
+        isolated = request.policy.default is Action.DENY
+        published = tuple(map(_chosen, request.publish))
+        forwards = tuple((str(p.protocol), str(p.address), p.host, p.guest) for p in published)
+        mac = mac_of(key)
+        guest = GuestNetwork(
+            mac=mac,
+            addresses=(ADDRESS,),
+            gateway4=GATEWAY,
+            mtu=self._options.mtu,
+            nameservers=() if isolated else (RESOLVER,),
+        )
+        connection = Connection(UserMode(mac, forwards, restrict=isolated), guest, published)
+        self._connections[key] = (request, connection)
+        return connection
+
+    async def detach(self, key: str) -> None:
+        """See the protocol."""
+        self._connections.pop(key, None)
+
+    async def keys(self) -> frozenset[str]:
+        """See the protocol."""
+        return frozenset(self._connections)
+
+
+def mac_of(key: str) -> str:
+    """A locally administered unicast address, always the same for one key."""
+    digest = hashlib.sha256(key.encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def _chosen(publish: Publish) -> Publish:
+    """With its port on the host, which is free."""
+    if publish.address.version != 4:
+        raise Unsupported(
+            f"net_user publishes on IPv4 addresses only, not on {publish.address}",
+            hint="for example 127.0.0.1",
+        )
+    if not publish.host:
+        return evolve(publish, host=free_port(publish))
+    require_free(publish)
+    return publish
+
+
+@asynccontextmanager
+async def open_network(
+    host: Host, options: UserOptions, capabilities: NetworkCapabilities
+) -> AsyncGenerator[UserNetwork]:
+    """The backend, for as long as the context lasts."""
+    del host
+    yield UserNetwork(options, capabilities)
