@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from contextlib import suppress
 from typing import TypeVar
 
+T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
@@ -26,3 +29,27 @@ async def together(
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return one.result(), two.result(), three.result()
+
+
+async def in_thread(
+    call: Callable[[], T], executor: Executor | None = None, *, stop: Callable[[], None] | None = None
+) -> T:
+    """Run ``call`` in a thread. When cancelled, wait for it first, since it uses what the caller is about to close.
+
+    Args:
+        call: takes milliseconds, or ends soon after ``stop`` is called.
+        executor: whose thread; None: the loop's own.
+        stop: called once, at the first cancellation.
+    """
+    future = asyncio.get_running_loop().run_in_executor(executor, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if stop is not None:
+            stop()
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()
+        raise

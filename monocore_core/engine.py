@@ -19,17 +19,19 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from attrs import define, evolve, frozen
 
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
 from monocore_core.config.values import AUTO, Settings
-from monocore_core.errors import MachineError, MonocoreError, NotFound
+from monocore_core.errors import InvalidInput, MachineError, MonocoreError, NotFound, Unsupported
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
+from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface, SourceCapabilities
 from monocore_core.interfaces.vmm import Machine, Vmm
@@ -106,13 +108,12 @@ class Engine:
         return self.backends.offers()
 
     def reference(self, text: str) -> Reference:
-        """Parse an image reference, knowing the schemes of the installed image sources."""
-        schemes: set[str] = set()
-        for backend in self.plugins.of(Interface.IMAGE_SOURCE):
-            capabilities = getattr(backend.provider, "capabilities", None)
-            if isinstance(capabilities, SourceCapabilities):
-                schemes.update(capabilities.schemes)
-        return parse_reference(text, schemes=frozenset(schemes))
+        """Parse an image reference, knowing the schemes of the installed image sources; a path becomes absolute."""
+        schemes = self._schemes()
+        reference = parse_reference(text, schemes=frozenset(schemes))
+        if schemes.get(reference.scheme):
+            return evolve(reference, path=str(Path.cwd() / reference.path))
+        return reference
 
     def plan(self, request: SandboxRequest, image: Image | None = None) -> Plan:
         """Decide which backends a request would use. Changes nothing.
@@ -124,12 +125,11 @@ class Engine:
         Raises:
             NothingFits: with a reason for each candidate.
         """
-        scheme = "" if image is not None else self.reference(request.image).scheme
-        return choose(self.survey(), self._wishes_of(request, scheme))
+        return choose(self.survey(), self._wishes_of(request, self._scheme(request, image)))
 
     def combinations(self, request: SandboxRequest, image: Image | None = None) -> tuple[Combination, ...]:
         """Every pair of VMM and layer merger: whether it could run a request, or why not. As :meth:`plan`, changes nothing."""
-        scheme = "" if image is not None else self.reference(request.image).scheme
+        scheme = self._scheme(request, image)
         return combinations(self.survey(), self.backends.promises(), self._wishes_of(request, scheme))
 
     async def image(self, image: str, platform: Platform, policy: PullPolicy) -> Image:
@@ -138,12 +138,11 @@ class Engine:
         Raises:
             NotFound: it is not in the store and the policy is ``never``, or its source does not have it.
         """
-        if policy is not PullPolicy.ALWAYS:
-            found = self.store.resolve_image(image, platform, parse=self.reference)
-            if found is not None:
-                return found
-            if policy is PullPolicy.NEVER:
-                raise NotFound(f"image {image!r} is not in the store", hint=f"monocore pull {image}")
+        found = self._known(image, platform, policy)
+        if found is not None:
+            return found
+        if policy is PullPolicy.NEVER:
+            raise NotFound(f"image {image!r} is not in the store", hint=f"monocore pull {image}")
         return await self.pull(image, platform)
 
     async def pull(self, image: str, platform: Platform) -> Image:
@@ -152,9 +151,35 @@ class Engine:
         Any platform's: whether a VMM here can run it is another question.
         """
         reference = self.reference(image)
-        wishes = self._wishes(platform, reference.scheme)
-        source = await self.backends.image_source(choose_source(self.survey(), wishes))
+        source = await self._source(reference, platform)
         return await self.store.pull(source, reference, platform, listener=self.listener)
+
+    async def load(
+        self, place: Reference, platform: Platform, names: tuple[Reference, ...] = ()
+    ) -> AsyncGenerator[Image]:
+        """Bring every image of an archive or folder into the store, one by one, with the names that it has there.
+
+        A repeat transfers nothing. When one cannot be taken, those before it stay.
+
+        Args:
+            place: with a scheme, and no name of one image behind its path.
+            platform: of each image.
+            names: to give instead, to the only image.
+
+        Raises:
+            InvalidInput: ``names`` are given, and there are several images.
+            Unsupported: the place's source holds one image a name.
+            NotFound, Corrupt, LimitExceeded …: as of :meth:`pull`.
+        """
+        source = await self._source(place, platform)
+        if not isinstance(source, ImageArchive):
+            raise Unsupported(f"{place} cannot be loaded: its image source holds no archives")
+        held = await source.held(place)
+        if names and len(held) != 1:
+            raise InvalidInput(f"{place} has {len(held)} images, so that one name does not fit them")
+        for one in held:
+            given = names or tuple(_names(one.names))
+            yield await self.store.pull(source, one.reference, platform, listener=self.listener, names=given)
 
     @asynccontextmanager
     async def sandbox(self, request: SandboxRequest) -> AsyncGenerator[Sandbox]:
@@ -167,7 +192,7 @@ class Engine:
         """
         key = secrets.token_hex(6)
         clock = _Clock(key, time.monotonic(), [], self.listener)
-        known = self._known(request)
+        known = self._known(request.image, request.platform, request.pull)
         plan = self.plan(request, known)
         clock.mark("plan")
         async with AsyncExitStack() as stack:
@@ -241,6 +266,11 @@ class Engine:
             scheme=scheme,
         )
 
+    def _scheme(self, request: SandboxRequest, image: Image | None) -> str:
+        """Of the image's reference; "" when it is in the store and need not be asked for."""
+        stored = image is not None and not self._is_local(request.image)
+        return "" if stored else self.reference(request.image).scheme
+
     def _network_request(self, request: SandboxRequest, key: str) -> NetworkRequest | None:
         """What is asked of the network; choosing a backend by name asks for one, with the default policy."""
         asked = request.network
@@ -248,10 +278,27 @@ class Engine:
             asked = NetworkRequest("", "", PROFILES[DEFAULT_PROFILE])
         return asked and evolve(asked, hostname=asked.hostname or request.hostname or key)
 
-    def _known(self, request: SandboxRequest) -> Image | None:
-        if request.pull is PullPolicy.ALWAYS:
+    def _known(self, image: str, platform: Platform, policy: PullPolicy) -> Image | None:
+        """The image in the store, unless it is to be asked for again: files of this host always are."""
+        if policy is PullPolicy.ALWAYS or (policy is not PullPolicy.NEVER and self._is_local(image)):
             return None
-        return self.store.resolve_image(request.image, request.platform, parse=self.reference)
+        return self.store.resolve_image(image, platform, parse=self.reference)
+
+    def _is_local(self, image: str) -> bool:
+        return self._schemes().get(image.partition(":")[0], False)
+
+    def _schemes(self) -> dict[str, bool]:
+        """Schemes of the installed image sources, and whether paths of this host follow them."""
+        found: dict[str, bool] = {}
+        for backend in self.plugins.of(Interface.IMAGE_SOURCE):
+            capabilities = getattr(backend.provider, "capabilities", None)
+            if isinstance(capabilities, SourceCapabilities):
+                found.update(dict.fromkeys(capabilities.schemes, capabilities.local))
+        return found
+
+    async def _source(self, reference: Reference, platform: Platform) -> ImageSource:
+        wishes = self._wishes(platform, reference.scheme)
+        return await self.backends.image_source(choose_source(self.survey(), wishes))
 
     async def _root(self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack) -> RootFs:
         """The image's root: the one that all its sandboxes share, or one that goes with this sandbox."""
@@ -292,3 +339,14 @@ def root_key(image: Image) -> str:
     """The key under which a merger keeps the image's root: one for all images with the same layers."""
     chain = image.chain_id
     return f"{chain.algorithm}-{chain.hex}"
+
+
+def _names(written: tuple[str, ...]) -> Iterator[Reference]:
+    """The names that an archive gives an image; a mere tag, and what is no name to us, is none."""
+    for text in written:
+        if ":" not in text and "/" not in text:
+            continue
+        try:
+            yield parse_reference(text)
+        except InvalidInput:
+            continue

@@ -2,7 +2,8 @@
 
 A source *resolves* a reference for a platform to an image's documents, then streams blobs. It verifies what it alone can
 (the manifest against the digest by which it was asked for) and leaves blob digests, decompression and storage to the
-store. It keeps no state between calls but connections and tokens, and writes nothing to disk.
+store. It keeps no state between calls but connections, tokens and open files, and writes nothing to disk but in its cache
+(``Host.cache``): what it unpacked, until it is closed, and what it may look up the next time.
 
 Lifecycle: created by its provider, used from one event loop by many tasks at once, closed by its context manager.
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
@@ -80,5 +81,32 @@ class ImageSource(Protocol):
         Raises:
             NotFound, Unauthorized, Unreachable: as for :meth:`resolve`, on entering or while iterating.
             Corrupt: the source has another number of bytes than the descriptor says.
+        """
+        ...
+
+
+@frozen
+class Held:
+    """One image of a place that may hold several.
+
+    Attributes:
+        reference: by which :meth:`ImageSource.resolve` finds this one, whatever it is called.
+        names: that the place gives it, as they stand there; possibly none.
+    """
+
+    reference: Reference
+    names: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ImageArchive(ImageSource, Protocol):
+    """A source whose references may name a place that holds several images: an archive, a layout."""
+
+    async def held(self, place: Reference) -> tuple[Held, ...]:
+        """Every image of the place, in its order; an image with several platforms is one.
+
+        Raises:
+            InvalidInput: the reference names one image of the place already.
+            NotFound, Corrupt, Unsupported, LimitExceeded: as for :meth:`ImageSource.resolve`.
         """
         ...

@@ -100,9 +100,12 @@ class SourceCapabilities:
     Attributes:
         schemes: prefixes that select the source in a reference (``oci-archive`` for ``oci-archive:file.tar``); a source
             with none takes plain references such as ``alpine:3.20``.
+        local: what follows a scheme is a path of this host. It is made absolute before the source sees it, and since files
+            change under their names, the source is asked each time: it answers quickly when nothing has changed.
     """
 
     schemes: tuple[str, ...] = ()
+    local: bool = False
 
 
 @frozen

@@ -125,8 +125,11 @@ class Store:
         *,
         listener: Listener = ignore,
         limits: Limits = DEFAULT_LIMITS,
+        names: tuple[Reference, ...] | None = None,
     ) -> Image:
-        """Bring an image into the store, every byte verified, and give it the name ``reference`` on ``platform``.
+        """Bring an image into the store, every byte verified, and give it names on ``platform``.
+
+        The names are ``reference`` itself, or ``names``; with none it is kept until :meth:`prune`, and found by its id.
 
         Repeat: asks the source what the name means now, and transfers only layers that are missing or have another size than
         they should. Two at once, in any processes: each layer is transferred once, the other waits (a ``Waiting`` event).
@@ -143,7 +146,8 @@ class Store:
         from monocore_core.store.pull import Puller  # noqa: PLC0415 - with what decompresses; most commands only look
 
         puller = Puller(self._images, self._leases, self._locks, self._checkpoint)
-        return await puller.pull(source, reference, platform, limits, listener)
+        given = (reference,) if names is None else names
+        return await puller.pull(source, reference, platform, limits, listener, names=given)
 
     def remove_image(
         self,

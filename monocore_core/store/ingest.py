@@ -14,21 +14,19 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from attrs import define, field, frozen
 
+from monocore_core.concurrency import in_thread
 from monocore_core.errors import Corrupt, LimitExceeded
+from monocore_core.inflate import BLOCK, SniffingInflater
 from monocore_core.model.digest import Digest, Hasher
 from monocore_core.model.oci import Descriptor
 from monocore_core.store.atomic import start_writeback, storage_errors
-from monocore_core.store.inflate import BLOCK, SniffingInflater
 from monocore_core.store.limits import Limits
-
-T = TypeVar("T")
 
 #: Compressed bytes that are collected before a thread is bothered with them.
 BATCH = 512 * 1024
@@ -143,7 +141,7 @@ async def ingest(
         with _naming(spec):
             _verify(spec, sink)
         with storage_errors(what):
-            await _run(executor, sink.finish)
+            await in_thread(sink.finish, executor)
         return sink.size
     finally:
         os.close(fd)
@@ -197,7 +195,7 @@ class _Pipeline:
             blocks, first = inflater.feed(batch), batch
             while True:
                 with _naming(self.spec):
-                    taken = await _run(self.executor, partial(_take, blocks))
+                    taken = await in_thread(partial(_take, blocks), self.executor)
                     more = sum(map(len, taken))
                     size += more
                     self.limits.check_layer(size, received)
@@ -214,7 +212,7 @@ class _Pipeline:
         """Steps to the file."""
         while (step := await self._steps.get()) is not None:
             with storage_errors(self.what):
-                await _run(self.executor, partial(self.sink.take, step))
+                await in_thread(partial(self.sink.take, step), self.executor)
 
 
 def _take(blocks: Iterator[bytes]) -> tuple[bytes, ...]:
@@ -227,20 +225,6 @@ def _take(blocks: Iterator[bytes]) -> tuple[bytes, ...]:
         if size >= BLOCK:
             break
     return tuple(taken)
-
-
-async def _run(executor: Executor, call: Callable[[], T]) -> T:
-    """Run in a thread. When cancelled, wait for the call first: it uses what the caller is about to close."""
-    future = asyncio.get_running_loop().run_in_executor(executor, call)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        while not future.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()
-        raise
 
 
 @contextmanager

@@ -52,6 +52,8 @@ class Puller:
         platform: Platform,
         limits: Limits,
         listener: Listener,
+        *,
+        names: tuple[Reference, ...],
     ) -> Image:
         """See :meth:`monocore_core.store.Store.pull`."""
         found = await source.resolve(reference, platform)
@@ -62,7 +64,7 @@ class Puller:
         async with self.locks.hold(
             f"image {found.digest}", patience=limits.patience, what=what, listener=listener
         ):
-            image = self._rename_present(found, reference, platform)
+            image = self._rename_present(found, names, platform)
             if image is not None:
                 for descriptor, layer in zip(layers, image.layers, strict=True):
                     listener(LayerDone(descriptor.digest, layer.diff_id, existed=True))
@@ -74,14 +76,16 @@ class Puller:
                 job = _Job(self, source, found, limits, listener)
                 await job.layers_in(config.diff_ids)
                 self.checkpoint("layers-complete")
-                self._record(found, config, config_bytes, reference, platform)
+                self._record(found, config, config_bytes, names, platform)
         image = self.images.load(found.digest)
         if image is None:
             raise StorageError(f"{what} was removed while it was pulled", hint="pull it again")
         return image
 
-    def _rename_present(self, found: ResolvedImage, reference: Reference, platform: Platform) -> Image | None:
-        """When the manifest is here already, complete and fit, give it the name."""
+    def _rename_present(
+        self, found: ResolvedImage, names: tuple[Reference, ...], platform: Platform
+    ) -> Image | None:
+        """When the manifest is here already, complete and fit, give it the names."""
         image = self.images.load(found.digest)
         if image is None:
             return None
@@ -90,7 +94,8 @@ class Puller:
             row = (time.time(), str(found.digest))
             if connection.execute("UPDATE images SET pulled = ? WHERE digest = ?", row).rowcount != 1:
                 return None
-            self.images.name(connection, reference, platform, found.digest)
+            for name in names:
+                self.images.name(connection, name, platform, found.digest)
         return self.images.load(found.digest)
 
     async def _config(self, source: ImageSource, found: ResolvedImage) -> bytes:
@@ -128,7 +133,7 @@ class Puller:
         found: ResolvedImage,
         config: ImageConfig,
         config_bytes: bytes,
-        reference: Reference,
+        names: tuple[Reference, ...],
         platform: Platform,
     ) -> None:
         chain = chain_id(config.diff_ids)
@@ -144,7 +149,8 @@ class Puller:
         )
         with self.images.database.transaction(durable=True) as connection:
             self.images.record(connection, record)
-            self.images.name(connection, reference, platform, found.digest)
+            for name in names:
+                self.images.name(connection, name, platform, found.digest)
             self.checkpoint("image-recording")
         self.checkpoint("image-recorded")
 

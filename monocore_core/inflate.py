@@ -1,4 +1,4 @@
-"""Decompression of one layer, step by step, with the output of every step bounded.
+"""Decompression of a layer or an archive, step by step, with the output of every step bounded.
 
 The format is told by the first bytes, as every container engine does: the media type of real images is not always right, and
 both digests are verified anyway. gzip may have several members (RFC 1952, 2.2) and zero padding behind the last; zstd several
@@ -217,7 +217,7 @@ class SniffingInflater:
     def finish(self) -> None:
         """See :class:`Inflater`."""
         if self._inner is None:
-            raise Corrupt("it is too short to be a layer")
+            raise Corrupt("it is too short to be a tar")
         self._inner.finish()
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from monocore_core import inflate
 from monocore_core.errors import Corrupt, LimitExceeded
-from monocore_core.store import inflate
-from monocore_core.store.inflate import BLOCK, GzipInflater, Inflater, SniffingInflater, ZstdInflater
+from monocore_core.inflate import BLOCK, GzipInflater, Inflater, SniffingInflater, ZstdInflater
 
 if sys.version_info >= (3, 14):
     from compression import zstd

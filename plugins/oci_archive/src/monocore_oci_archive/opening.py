@@ -1,0 +1,92 @@
+"""From a scheme and a path to an opened place, its format told by what is in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from monocore_core.errors import InvalidInput, NotFound, Unsupported
+from monocore_oci_archive.content import Content
+from monocore_oci_archive.docker_save import LIST, DockerSaveContent
+from monocore_oci_archive.inputs import Fingerprint, file_fingerprint, open_input, reading
+from monocore_oci_archive.layout import LayoutContent, is_layout
+from monocore_oci_archive.members import FolderMembers, Members, index_tar
+from monocore_oci_archive.options import ArchiveOptions
+from monocore_oci_archive.places import Place, split_place
+from monocore_oci_archive.stopping import Stop
+
+ROOTFS = "rootfs"
+#: Only this one is in archives by docker before 1.10.
+_ANCIENT = "repositories"
+
+
+@frozen
+class Opener:
+    """Opens places.
+
+    Attributes:
+        cache: folder for what is unpacked.
+        options: bounds.
+    """
+
+    cache: Path
+    options: ArchiveOptions
+
+    def place(self, scheme: str, text: str) -> Place:
+        """What a reference means."""
+        if scheme == ROOTFS:
+            return Place(text)
+        return split_place(text, os.path.lexists)
+
+    def fingerprint(self, scheme: str, path: str, stop: Stop) -> Fingerprint:
+        """What is there now."""
+        del scheme
+        stop.check()
+        return file_fingerprint(path)
+
+    def open(self, scheme: str, path: str, stop: Stop) -> Content:
+        """Open it.
+
+        Raises:
+            NotFound, StorageError: it is not there, or cannot be read.
+            InvalidInput: nothing that we know.
+            Corrupt, Unsupported, LimitExceeded: damaged, or beyond a bound.
+        """
+        if _is_folder(path):
+            return self._known(FolderMembers(path, path))
+        fd = open_input(path, self.cache, self.options, stop)
+        try:
+            return self._known(index_tar(path, fd, self.options.max_entries, stop))
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _known(self, members: Members) -> Content:
+        what = members.what
+        if is_layout(members):
+            return LayoutContent.read(members)
+        if _has(members, LIST):
+            return DockerSaveContent.read(members)
+        if _has(members, _ANCIENT):
+            raise Unsupported(
+                f"{what} is of a docker older than 1.10", hint="save it again with a current one"
+            )
+        raise InvalidInput(
+            f"{what} is no image archive: it has neither index.json nor manifest.json",
+            hint=f"if it is a root file system, write rootfs:{what}",
+        )
+
+
+def _is_folder(path: str) -> bool:
+    with reading(path):
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116
+
+
+def _has(members: Members, name: str) -> bool:
+    with suppress(NotFound), members.open(name):
+        return True
+    return False
