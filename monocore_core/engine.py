@@ -115,6 +115,10 @@ class Engine:
             return evolve(reference, path=str(Path.cwd() / reference.path))
         return reference
 
+    def local_reference(self, text: str) -> Reference | None:
+        """The reference that a text is by its scheme, when that is of an image source for this host's files."""
+        return self.reference(text) if self._is_local(text) else None
+
     def plan(self, request: SandboxRequest, image: Image | None = None) -> Plan:
         """Decide which backends a request would use. Changes nothing.
 
@@ -156,8 +160,8 @@ class Engine:
 
     async def load(
         self, place: Reference, platform: Platform, names: tuple[Reference, ...] = ()
-    ) -> AsyncGenerator[Image]:
-        """Bring every image of an archive or folder into the store, one by one, with the names that it has there.
+    ) -> AsyncGenerator[tuple[Image, tuple[Reference, ...]]]:
+        """Bring every image of an archive or folder into the store, one by one, with the names that it has there; gives both.
 
         A repeat transfers nothing. When one cannot be taken, those before it stay.
 
@@ -178,8 +182,11 @@ class Engine:
         if names and len(held) != 1:
             raise InvalidInput(f"{place} has {len(held)} images, so that one name does not fit them")
         for one in held:
-            given = names or tuple(_names(one.names))
-            yield await self.store.pull(source, one.reference, platform, listener=self.listener, names=given)
+            given = names or tuple(dict.fromkeys(_names(one.names)))
+            image = await self.store.pull(
+                source, one.reference, platform, listener=self.listener, names=given
+            )
+            yield image, given
 
     @asynccontextmanager
     async def sandbox(self, request: SandboxRequest) -> AsyncGenerator[Sandbox]:

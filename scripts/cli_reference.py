@@ -11,6 +11,8 @@ from monocore_core.cli.main import COMMANDS
 
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 WIDTH = 100
+#: Commands of commands.
+ACTIONS = {"images": ("inspect", "rm", "prune", "load", "save")}
 
 INTRODUCTION = """\
 # Command line
@@ -32,7 +34,9 @@ Written from the commands' own help by `make reference`; `mc` is short for `mono
 def text() -> str:
     """The whole page."""
     parts = [INTRODUCTION, _section("monocore", ())]
-    parts += [_section(f"monocore {name}", (name,)) for name in COMMANDS]
+    for name in COMMANDS:
+        parts += [_section(f"monocore {name}", (name,))]
+        parts += [_section(f"monocore {name} {action}", (name, action)) for action in ACTIONS.get(name, ())]
     return "\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""``monocore images``: list, inspect, remove, prune."""
+"""``monocore images``: list, inspect, remove, prune; :mod:`.load` and :mod:`.save`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING = "<none>"
 
 
 def main(words: list[str], options: Globals) -> int:
-    """Run ``images [ls|inspect|rm|prune] …``; without a word, or with flags only, ``ls``."""
+    """Run ``images [ls|inspect|rm|prune|load|save] …``; without a word, or with flags only, ``ls``."""
     actions: Mapping[str, Callable[[list[str], Globals], int]] = {
         "ls": _list,
         "list": _list,
@@ -29,6 +29,8 @@ def main(words: list[str], options: Globals) -> int:
         "rm": _remove,
         "remove": _remove,
         "prune": _prune,
+        "load": _load,
+        "save": _save,
     }
     if not words or words[0].startswith("-"):
         return _list(words, options)
@@ -38,6 +40,18 @@ def main(words: list[str], options: Globals) -> int:
         hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
         raise UsageError(f"unknown command: images {name}", hint, "monocore images")
     return actions[name](rest, options)
+
+
+def _load(words: list[str], options: Globals) -> int:
+    from monocore_core.cli import load
+
+    return load.main(words, options)
+
+
+def _save(words: list[str], options: Globals) -> int:
+    from monocore_core.cli import save
+
+    return save.main(words, options)
 
 
 def _engine(options: Globals, work: Callable[[Engine], int]) -> int:
@@ -51,7 +65,7 @@ def _engine(options: Globals, work: Callable[[Engine], int]) -> int:
 def _list(words: list[str], options: Globals) -> int:
     parser = Parser(
         "monocore images",
-        "List the images in the store. Also: images inspect IMAGE…, images rm IMAGE…, images prune.",
+        "List the images in the store. Also: images inspect, images rm, images prune, images load, images save.",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="ids only")
     parser.add_argument("--digests", action="store_true", help="show digests")

@@ -20,7 +20,7 @@ PROGRAM = "monocore"
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("run", "run a command in a new microVM of an image"),
     "pull": ("pull", "download an image from its registry"),
-    "images": ("images", "list, inspect and remove images"),
+    "images": ("images", "list, inspect, remove, load and save images"),
     "rmi": ("images", "remove images (short for: images rm)"),
     "volume": ("volume", "make, list, inspect and remove named volumes"),
     "plan": ("plan", "show what would run an image, and why the others would not"),

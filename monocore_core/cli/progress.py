@@ -53,12 +53,16 @@ class PullProgress:
         quiet: show warnings only.
         intro: printed before the first pull, e.g. that an image is not in the store.
         stages: also print the stages of a sandbox's start, with their times.
+        verb: what is done with an image.
     """
 
-    def __init__(self, *, quiet: bool = False, intro: str = "", stages: bool = False) -> None:
+    def __init__(
+        self, *, quiet: bool = False, intro: str = "", stages: bool = False, verb: str = "Pulling"
+    ) -> None:
         self._quiet = quiet
         self._intro = intro
         self._stages = stages
+        self._verb = verb
         self._view: View | None = None
         self._pulled: Resolved | None = None
         self._fetched = False
@@ -136,7 +140,7 @@ class PullProgress:
         if self._intro:
             _line(self._intro)
             self._intro = ""
-        _line(f"Pulling {event.reference}")
+        _line(f"{self._verb} {event.reference}")
         self.close()
         self._pulled, self._fetched = event, False
         self._view = _bars() if is_terminal(STDERR) else _PlainView()

@@ -9,7 +9,9 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
@@ -78,6 +80,31 @@ class Signals:
         recent = [when for when in self._times if now - when < WINDOW]
         self._times = [*recent[-PATIENCE:], now]
         return len(self._times) >= PATIENCE
+
+
+@contextmanager
+def ending_signals_raise() -> Generator[None]:
+    """Within the block an ending signal raises where the main thread is, even in a write that would wait for ever.
+
+    For work that blocks; :class:`Signals` is for what awaits.
+
+    Raises:
+        SystemExit: with 128 + n, after signal n.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise SystemExit(128 + number)
+
+    taken = {number: signal.getsignal(number) for number in ENDING}
+    for number, before in taken.items():
+        if before is not signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, before in taken.items():
+            signal.signal(number, before)
 
 
 def run_interruptibly(work: Callable[[Signals], Awaitable[int]]) -> int:

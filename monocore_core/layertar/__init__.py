@@ -13,5 +13,18 @@ Worked example::
 from monocore_core.layertar.events import Entry, EntryKind, LayerEvent, Opaque, Segment, Whiteout
 from monocore_core.layertar.limits import Limits
 from monocore_core.layertar.reader import read_layer
+from monocore_core.layertar.writer import END, entry_header, padding
 
-__all__ = ["Entry", "EntryKind", "LayerEvent", "Limits", "Opaque", "Segment", "Whiteout", "read_layer"]
+__all__ = [
+    "END",
+    "Entry",
+    "EntryKind",
+    "LayerEvent",
+    "Limits",
+    "Opaque",
+    "Segment",
+    "Whiteout",
+    "entry_header",
+    "padding",
+    "read_layer",
+]

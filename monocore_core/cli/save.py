@@ -1,0 +1,113 @@
+"""``monocore images save``: images as one archive, for docker, podman, skopeo, or another monocore."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import stat
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from monocore_core.cli.arguments import Parser, Value, add_globals
+from monocore_core.cli.globals import Globals
+from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.signals import ending_signals_raise
+from monocore_core.cli.terminal import STDOUT, is_terminal
+from monocore_core.cli.values import parse_platform
+from monocore_core.engine import Engine
+from monocore_core.errors import InvalidInput, NotFound, StorageError
+from monocore_core.model.oci import Platform
+from monocore_core.store.compress import Compression
+from monocore_core.store.export import Chosen, export_images
+
+
+def main(words: list[str], options: Globals) -> int:
+    """Run the command."""
+    parser = Parser(
+        "monocore images save",
+        "Write images as one OCI archive, which docker load, podman load and skopeo read as well.",
+    )
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="reference or id; a reference is kept as the name"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to (default: standard output)")
+    parser.add_argument(
+        "--compress",
+        action=Value,
+        parse=_compression,
+        default=Compression.NONE,
+        metavar="HOW",
+        help="layers with gzip or zstd (default: none)",
+    )
+    parser.add_argument(
+        "--platform",
+        action=Value,
+        parse=parse_platform,
+        metavar="OS/ARCH",
+        help="of the images (default: this host's)",
+    )
+    add_globals(parser)
+    parsed = parser.flags(words, options)
+    if parsed.output is None and is_terminal(STDOUT):
+        raise InvalidInput(
+            "an archive is not for a terminal", hint="give -o FILE, or redirect standard output"
+        )
+    platform: Platform = parsed.platform or Platform.host()
+
+    async def save() -> None:
+        async with open_engine(settings_for(options)) as engine:
+            chosen = [_choose(engine, text, platform) for text in parsed.images]
+            with ending_signals_raise(), _sink(parsed.output) as sink:
+                export_images(engine.store, chosen, sink, parsed.compress)
+
+    asyncio.run(save())
+    return 0
+
+
+def _compression(text: str) -> Compression:
+    try:
+        return Compression(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is no compression", hint=f"one of {', '.join(Compression)}") from error
+
+
+def _choose(engine: Engine, text: str, platform: Platform) -> Chosen:
+    image = engine.store.resolve_image(text, platform, parse=engine.reference)
+    if image is None:
+        raise NotFound(f"image {text!r} is not in the store", hint="monocore images lists them")
+    try:
+        reference = engine.reference(text)
+    except InvalidInput:  # an id
+        return Chosen(image)
+    return Chosen(image, (reference,) if str(reference) in image.references else ())
+
+
+@contextmanager
+def _sink(output: str | None) -> Generator[BinaryIO]:
+    """Standard output, or a file that is there when it is complete, and not before."""
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    target = Path(output)
+    try:
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            with target.open("wb") as file:
+                yield file
+            return
+        temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"cannot write {output}: {error.strerror or error}") from error
