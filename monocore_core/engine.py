@@ -35,7 +35,17 @@ from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface, SourceCapabilities
 from monocore_core.interfaces.vmm import Machine, Vmm
-from monocore_core.model.events import Listener, Published, Stage, Warned, ignore
+from monocore_core.model.events import (
+    Event,
+    LayerDone,
+    LayerProgress,
+    Listener,
+    Published,
+    Resolved,
+    Stage,
+    Warned,
+    ignore,
+)
 from monocore_core.model.image import Image
 from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
@@ -147,16 +157,15 @@ class Engine:
             return found
         if policy is PullPolicy.NEVER:
             raise NotFound(f"image {image!r} is not in the store", hint=f"monocore pull {image}")
-        return await self.pull(image, platform)
+        quietly = policy is PullPolicy.MISSING and self._is_local(image)
+        return await self._pull(image, platform, _when_new(self.listener) if quietly else self.listener)
 
     async def pull(self, image: str, platform: Platform) -> Image:
         """Bring an image, or what is missing of it, into the store. A tag is always asked for again.
 
         Any platform's: whether a VMM here can run it is another question.
         """
-        reference = self.reference(image)
-        source = await self._source(reference, platform)
-        return await self.store.pull(source, reference, platform, listener=self.listener)
+        return await self._pull(image, platform, self.listener)
 
     async def load(
         self, place: Reference, platform: Platform, names: tuple[Reference, ...] = ()
@@ -292,7 +301,8 @@ class Engine:
         return self.store.resolve_image(image, platform, parse=self.reference)
 
     def _is_local(self, image: str) -> bool:
-        return self._schemes().get(image.partition(":")[0], False)
+        scheme, colon, _ = image.partition(":")
+        return bool(colon) and self._schemes().get(scheme, False)
 
     def _schemes(self) -> dict[str, bool]:
         """Schemes of the installed image sources, and whether paths of this host follow them."""
@@ -302,6 +312,11 @@ class Engine:
             if isinstance(capabilities, SourceCapabilities):
                 found.update(dict.fromkeys(capabilities.schemes, capabilities.local))
         return found
+
+    async def _pull(self, image: str, platform: Platform, listener: Listener) -> Image:
+        reference = self.reference(image)
+        source = await self._source(reference, platform)
+        return await self.store.pull(source, reference, platform, listener=listener)
 
     async def _source(self, reference: Reference, platform: Platform) -> ImageSource:
         wishes = self._wishes(platform, reference.scheme)
@@ -346,6 +361,25 @@ def root_key(image: Image) -> str:
     """The key under which a merger keeps the image's root: one for all images with the same layers."""
     chain = image.chain_id
     return f"{chain.algorithm}-{chain.hex}"
+
+
+def _when_new(listener: Listener) -> Listener:
+    """Tells of a pull once something is transferred, and of one that finds everything in the store not at all."""
+    held: list[Event] = []
+    news = False
+
+    def tell(event: Event) -> None:
+        nonlocal news
+        if not news and (isinstance(event, Resolved) or (isinstance(event, LayerDone) and event.existed)):
+            held.append(event)
+            return
+        if not news and isinstance(event, LayerProgress | LayerDone):
+            news = True
+            for each in held:
+                listener(each)
+        listener(event)
+
+    return tell
 
 
 def _names(written: tuple[str, ...]) -> Iterator[Reference]:

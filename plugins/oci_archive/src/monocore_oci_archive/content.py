@@ -39,6 +39,11 @@ class Found:
 class Content(Protocol):
     """An opened archive or folder."""
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a person should know of it."""
+        ...
+
     def held(self) -> tuple[tuple[str, ...], ...]:
         """The names of each image, in order."""
         ...

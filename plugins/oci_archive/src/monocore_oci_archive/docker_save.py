@@ -49,6 +49,7 @@ class DockerSaveContent:
 
     members: Members
     images: tuple[Saved, ...]
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, members: Members) -> DockerSaveContent:

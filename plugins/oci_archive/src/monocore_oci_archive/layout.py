@@ -47,6 +47,7 @@ class LayoutContent:
 
     members: Members
     groups: tuple[Group, ...]
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, members: Members) -> LayoutContent:

@@ -17,7 +17,9 @@ from monocore_oci_archive.layout import LayoutContent, is_layout
 from monocore_oci_archive.members import FolderMembers, Members, index_tar
 from monocore_oci_archive.options import ArchiveOptions
 from monocore_oci_archive.places import Place, split_place
+from monocore_oci_archive.rootfs import RootfsContent
 from monocore_oci_archive.stopping import Stop
+from monocore_oci_archive.tree import tree_fingerprint
 
 ROOTFS = "rootfs"
 #: Only this one is in archives by docker before 1.10.
@@ -43,9 +45,9 @@ class Opener:
         return split_place(text, os.path.lexists)
 
     def fingerprint(self, scheme: str, path: str, stop: Stop) -> Fingerprint:
-        """What is there now."""
-        del scheme
-        stop.check()
+        """What is there now; of the files in a root file system's folder as well."""
+        if scheme == ROOTFS and _is_folder(path):
+            return tree_fingerprint(path, self.options.max_entries, stop)
         return file_fingerprint(path)
 
     def open(self, scheme: str, path: str, stop: Stop) -> Content:
@@ -56,7 +58,11 @@ class Opener:
             InvalidInput: nothing that we know.
             Corrupt, Unsupported, LimitExceeded: damaged, or beyond a bound.
         """
-        if _is_folder(path):
+        folder = _is_folder(path)
+        if scheme == ROOTFS:
+            make = RootfsContent.of_folder if folder else RootfsContent.of_tar
+            return make(path, self.cache, self.options, stop)
+        if folder:
             return self._known(FolderMembers(path, path))
         fd = open_input(path, self.cache, self.options, stop)
         try:
@@ -77,7 +83,7 @@ class Opener:
             )
         raise InvalidInput(
             f"{what} is no image archive: it has neither index.json nor manifest.json",
-            hint=f"if it is a root file system, write rootfs:{what}",
+            hint=f"if it is a root file system: rootfs:{what}, or monocore images load --rootfs",
         )
 
 

@@ -13,6 +13,7 @@ from monocore_core.concurrency import in_thread
 from monocore_core.errors import Corrupt, InvalidInput, Unsupported
 from monocore_core.interfaces.image_source import Held, ImageSource, ResolvedImage
 from monocore_core.interfaces.provider import Host
+from monocore_core.model.events import Listener, Warned
 from monocore_core.model.oci import Descriptor, Platform
 from monocore_core.reference import Reference
 from monocore_oci_archive.content import Content, Found
@@ -72,6 +73,7 @@ class ArchiveSource:
 
     opener: Opener
     records: Records
+    emit: Listener
     _slots: dict[tuple[str, str], _Slot] = field(factory=dict[tuple[str, str], _Slot], init=False)
 
     async def resolve(self, reference: Reference, platform: Platform) -> ResolvedImage:
@@ -161,6 +163,8 @@ class ArchiveSource:
         if slot.opened is None or slot.opened.fingerprint.text != now.text:
             content = await stoppable(partial(self.opener.open, scheme, place.path), _close)
             slot.put(_Opened(content, now))
+            for remark in content.remarks:
+                self.emit(Warned(remark))
         opened = slot.opened
         if opened is None:
             raise Corrupt(f"{place.path} was closed while it was opened")
@@ -224,7 +228,7 @@ async def _chunks(piece: Piece, offset: int, place: Place) -> AsyncIterator[byte
 @asynccontextmanager
 async def create(host: Host, options: ArchiveOptions) -> AsyncGenerator[ImageSource]:
     """Open the source; every place that it opened is closed at the end."""
-    source = ArchiveSource(Opener(host.cache, options), Records(host.cache / "resolved"))
+    source = ArchiveSource(Opener(host.cache, options), Records(host.cache / "resolved"), host.emit)
     try:
         yield source
     finally:
