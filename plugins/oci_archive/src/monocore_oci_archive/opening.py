@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from monocore_core.errors import InvalidInput, NotFound, Unsupported
+from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, Unsupported
 from monocore_oci_archive.content import Content
 from monocore_oci_archive.docker_save import LIST, DockerSaveContent
 from monocore_oci_archive.inputs import Fingerprint, file_fingerprint, open_input, reading
@@ -58,6 +58,14 @@ class Opener:
             InvalidInput: nothing that we know.
             Corrupt, Unsupported, LimitExceeded: damaged, or beyond a bound.
         """
+        try:
+            return self._open(scheme, path, stop)
+        except (Corrupt, LimitExceeded) as error:
+            if path in error.brief:
+                raise
+            raise type(error)(f"{path}: {error.brief}", hint=error.hint) from error
+
+    def _open(self, scheme: str, path: str, stop: Stop) -> Content:
         folder = _is_folder(path)
         if scheme == ROOTFS:
             make = RootfsContent.of_folder if folder else RootfsContent.of_tar
