@@ -65,7 +65,7 @@ class _Sink:
     """The temporary file and both hashes."""
 
     fd: int
-    compressed: Hasher
+    compressed: Hasher | None
     uncompressed: Hasher
     size: int = 0
     _hole: bool = field(default=False, init=False)
@@ -73,7 +73,7 @@ class _Sink:
 
     def take(self, step: _Step) -> None:
         """Hash and write. Blocks of zeros become holes, so that a bomb of zeros takes no space."""
-        if step.received:
+        if step.received and self.compressed is not None:
             self.compressed.update(step.received)
         for block in step.blocks:
             self.uncompressed.update(block)
@@ -129,7 +129,8 @@ async def ingest(
     with storage_errors(what):
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        sink = _Sink(fd, spec.descriptor.digest.hasher(), spec.diff_id.hasher())
+        plain = spec.descriptor.digest == spec.diff_id  # not compressed: one hash says it all
+        sink = _Sink(fd, None if plain else spec.descriptor.digest.hasher(), spec.diff_id.hasher())
         pipeline = _Pipeline(spec, limits, executor, sink, what)
         try:
             async with asyncio.TaskGroup() as group:
@@ -240,9 +241,14 @@ def _naming(spec: LayerSpec) -> Generator[None]:
 
 
 def _verify(spec: LayerSpec, sink: _Sink) -> None:
-    found = sink.compressed.hexdigest()
-    if found != spec.descriptor.digest.hex:
-        raise Corrupt(f"its bytes have the digest {spec.descriptor.digest.algorithm}:{found}")
+    if sink.compressed is None and sink.size != spec.descriptor.size:
+        raise Corrupt(
+            "it is compressed, but has the digest that its configuration gives the uncompressed layer"
+        )
+    if sink.compressed is not None:
+        found = sink.compressed.hexdigest()
+        if found != spec.descriptor.digest.hex:
+            raise Corrupt(f"its bytes have the digest {spec.descriptor.digest.algorithm}:{found}")
     found = sink.uncompressed.hexdigest()
     if found != spec.diff_id.hex:
         raise Corrupt(

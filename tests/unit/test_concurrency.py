@@ -1,10 +1,11 @@
-"""Three at once; one failure ends the others and is raised as it is."""
+"""Three at once; one failure ends the others and is raised as it is. A thread is waited for, whatever happens."""
 
 import asyncio
+import threading
 
 import pytest
 
-from monocore_core.concurrency import together
+from monocore_core.concurrency import in_thread, together
 from monocore_core.errors import NotFound
 
 
@@ -54,3 +55,36 @@ async def test_cancellation_reaches_all() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(ended) == ["a", "b", "c"]
+
+
+async def test_a_thread_gives_its_result_or_its_error() -> None:
+    def fail() -> int:
+        raise NotFound("gone")
+
+    assert await in_thread(lambda: 7) == 7
+    with pytest.raises(NotFound, match="gone"):
+        await in_thread(fail)
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_cancelled_caller_waits_for_the_thread(failing: bool) -> None:
+    loop, started, finish = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    ended: list[str] = []
+
+    def work() -> None:
+        loop.call_soon_threadsafe(started.set)
+        finish.wait(20)
+        ended.append("thread")
+        if failing:
+            raise NotFound("nobody hears it")
+
+    def stop() -> None:
+        ended.append("stop")
+        finish.set()
+
+    task = asyncio.create_task(in_thread(work, stop=stop))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["stop", "thread"]

@@ -25,7 +25,7 @@ from monocore_core.errors import (
 from monocore_core.interfaces.image_source import ResolvedImage
 from monocore_core.model.digest import Digest
 from monocore_core.model.events import Event, LayerDone, LayerProgress, Resolved, Waiting
-from monocore_core.model.oci import Descriptor, Platform
+from monocore_core.model.oci import OCI_LAYER_GZIP, OCI_LAYER_TAR, Descriptor, Platform
 from monocore_core.reference import Reference
 from monocore_core.store import Limits, Store
 from monocore_core.store.locks import Locks
@@ -128,6 +128,16 @@ async def test_an_image_without_layers(store: Store) -> None:
     assert store.find_image(NAME, AMD64) == image
 
 
+async def test_an_image_gets_the_names_that_are_asked_for(store: Store) -> None:
+    made, other = memory_image([layer_tar("a")]), Reference("docker.io", "other/name", "1")
+    image = await store.pull(source_of(made), NAME, AMD64, names=())
+    assert image.references == ()
+    assert store.find_image(NAME, AMD64) is None
+    image = await store.pull(source_of(made), NAME, AMD64, names=(other, NAME))
+    assert image.references == tuple(sorted(map(str, (other, NAME))))
+    assert store.find_image(other, AMD64) == image
+
+
 async def test_a_moved_tag_means_the_new_image_and_the_old_one_stays_without_name(store: Store) -> None:
     old, new = memory_image([layer_tar("old")]), memory_image([layer_tar("new")])
     await store.pull(source_of(old), NAME, AMD64)
@@ -184,6 +194,24 @@ WRONG = {
     "garbage behind gzip": (with_blob(SQUEEZED + b"garbage", TAR), "followed by something else"),
     "zeros and garbage behind gzip": (with_blob(SQUEEZED + b"\0\0x", TAR), "followed by something else"),
     "nothing at all": (with_blob(b"", b""), "too short"),
+    "not compressed, and another": (
+        documents(
+            memory_image([TAR]).manifest.config,
+            [Descriptor(OCI_LAYER_TAR, Digest.of(TAR), len(TAR))],
+            memory_image([TAR]).blobs | {Digest.of(TAR): TAR[:-1] + b"x"},
+            (Digest.of(TAR),),
+        ),
+        "uncompressed bytes have the digest",
+    ),
+    "compressed under the digest of the tar": (
+        documents(
+            memory_image([TAR]).manifest.config,
+            [Descriptor(OCI_LAYER_GZIP, Digest.of(TAR), len(SQUEEZED))],
+            memory_image([TAR]).blobs | {Digest.of(TAR): SQUEEZED},
+            (Digest.of(TAR),),
+        ),
+        "it is compressed, but",
+    ),
 }
 
 
