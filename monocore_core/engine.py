@@ -121,9 +121,12 @@ class Engine:
         """Parse an image reference, knowing the schemes of the installed image sources; a path becomes absolute."""
         schemes = self._schemes()
         reference = parse_reference(text, schemes=frozenset(schemes))
-        if schemes.get(reference.scheme):
-            return evolve(reference, path=str(Path.cwd() / reference.path))
-        return reference
+        if not schemes.get(reference.scheme):
+            return reference
+        path = str(Path.cwd() / reference.path)
+        if not _is_utf8(path):
+            raise InvalidInput(f"the path {path!a} is not UTF-8", hint="give it another name, or a symlink")
+        return evolve(reference, path=path)
 
     def local_reference(self, text: str) -> Reference | None:
         """The reference that a text is by its scheme, when that is of an image source for this host's files."""
@@ -380,6 +383,14 @@ def _when_new(listener: Listener) -> Listener:
         listener(event)
 
     return tell
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _names(written: tuple[str, ...]) -> Iterator[Reference]:

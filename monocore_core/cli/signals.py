@@ -96,10 +96,8 @@ def ending_signals_raise() -> Generator[None]:
         del frame
         raise SystemExit(128 + number)
 
-    taken = {number: signal.getsignal(number) for number in ENDING}
-    for number, before in taken.items():
-        if before is not signal.SIG_IGN:
-            signal.signal(number, end)
+    ours = [number for number in ENDING if signal.getsignal(number) not in {signal.SIG_IGN, None}]
+    taken = {number: signal.signal(number, end) for number in ours}
     try:
         yield
     finally:

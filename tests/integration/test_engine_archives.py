@@ -34,6 +34,8 @@ async def test_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert engine.local_reference("rootfs") is None
         assert engine.local_reference("alpine:3") is None
         assert engine.reference("rootfs") == parse_reference("rootfs")
+        with pytest.raises(InvalidInput, match="not UTF-8"):
+            engine.reference("rootfs:\udcff")
 
 
 async def test_a_file_is_asked_again_unless_never(tmp_path: Path) -> None:

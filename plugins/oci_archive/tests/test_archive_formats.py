@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from monocore_oci_archive import ArchiveOptions
+from monocore_oci_archive.inputs import file_fingerprint
+from monocore_oci_archive.records import MAX_RECORDS, Records
 
 from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, StorageError, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource, ResolvedImage
@@ -177,6 +179,37 @@ async def test_what_has_not_changed_is_not_read_again(
             await read_blob(source, found, found.manifest.config)
 
 
+@pytest.mark.parametrize("record", [b"", b"[]", b"{}", b"\xff", b'{"version":1,"fingerprint":5}', None])
+async def test_a_damaged_record_is_none(
+    tmp_path: Path, opener: Open, plain: BuiltImage, record: bytes | None
+) -> None:
+    path = tmp_path / "i.tar"
+    path.write_bytes(tar_of(saved_members(plain)))
+    records = Records(tmp_path / "cache" / "resolved")
+    async with opener() as source:
+        found = await source.resolve(at(path), AMD64)
+        seen = file_fingerprint(str(path))
+        records.remember(found, AMD64, seen)
+        assert records.recall(at(path), AMD64, seen) == found
+        assert records.recall(at(path), ARM64, seen) is None
+        (kept,) = records.folder.iterdir()
+        whole = json.loads(kept.read_bytes())
+        kept.write_bytes(json.dumps({**whole, "manifest": "{}"}).encode() if record is None else record)
+        assert records.recall(at(path), AMD64, seen) is None
+        assert await source.resolve(at(path), AMD64) == found
+
+
+async def test_records_are_few(tmp_path: Path, opener: Open, plain: BuiltImage) -> None:
+    path = tmp_path / "i.tar"
+    path.write_bytes(tar_of(saved_members(plain)))
+    records = Records(tmp_path / "cache" / "resolved")
+    async with opener() as source:
+        found = await source.resolve(at(path), AMD64)
+    for number in range(MAX_RECORDS + 10):
+        records.remember(found, Platform("linux", f"a{number}"), file_fingerprint(str(path)))
+    assert len(list(records.folder.iterdir())) == MAX_RECORDS
+
+
 async def test_what_is_there_is_no_image(tmp_path: Path, opener: Open, plain: BuiltImage) -> None:
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "text").write_bytes(b"no archive at all, but words\n" * 99)
@@ -200,7 +233,9 @@ async def test_what_is_there_is_no_image(tmp_path: Path, opener: Open, plain: Bu
                 await source.resolve(at(tmp_path / name), AMD64)
 
 
-async def test_bounds(tmp_path: Path, opener: Open, plain: BuiltImage) -> None:
+async def test_bounds(
+    tmp_path: Path, opener: Open, plain: BuiltImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "i.tar.gz"
     path.write_bytes(squeezed(tar_of(layout_members(plain)) + bytes(10_000_000)))
     async with opener(ArchiveOptions(max_archive=5_000_000)) as source:
@@ -209,7 +244,8 @@ async def test_bounds(tmp_path: Path, opener: Open, plain: BuiltImage) -> None:
     async with opener(ArchiveOptions(reserve=1 << 45)) as source:
         with pytest.raises(StorageError, match="left free"):
             await source.resolve(at(path), AMD64)
-    async with opener(ArchiveOptions(max_entries=3)) as source:
+    monkeypatch.setattr("monocore_oci_archive.members.MAX_MEMBERS", 3)
+    async with opener() as source:
         with pytest.raises(LimitExceeded, match="more than 3 entries"):
             await source.resolve(at(path), AMD64)
 

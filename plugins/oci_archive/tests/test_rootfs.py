@@ -181,7 +181,7 @@ async def test_what_cannot_be_packed(tmp_path: Path, root: Path, opener: Open) -
             with pytest.raises(kind, match=words):
                 await source.resolve(at(tmp_path / name), AMD64)
     for options, words in (
-        (ArchiveOptions(max_entries=5), "more than 5 files"),
+        (ArchiveOptions(max_files=5), "more than 5 files"),
         (ArchiveOptions(max_archive=1 << 20), "1048576 bytes"),
     ):
         async with opener(options) as source:

@@ -17,6 +17,8 @@ from monocore_core.model.digest import Digest
 from monocore_oci_archive.inputs import READ, reading
 from monocore_oci_archive.stopping import Stop
 
+#: Files in one archive: an image has some hundreds at most.
+MAX_MEMBERS = 100_000
 #: Links that lead to one another.
 MAX_LINKS = 16
 _MIB = 1024 * 1024
@@ -109,14 +111,14 @@ def _normal(path: bytes) -> bytes | None:
     return b"/".join(parts)
 
 
-def index_tar(what: str, fd: int, max_entries: int, stop: Stop) -> TarMembers:
+def index_tar(what: str, fd: int, stop: Stop) -> TarMembers:
     """The members of a tar, by one pass over its headers. The descriptor is then the members'.
 
     Raises:
         Corrupt: malformed, or the same file twice (tools disagree about which counts).
         LimitExceeded: more entries than are allowed.
     """
-    limits = Limits(entries=max_entries, metadata=64 * _MIB, segments=10_000)
+    limits = Limits(entries=MAX_MEMBERS, metadata=64 * _MIB, segments=10_000)
     entries: dict[bytes, Entry] = {}
     with open(os.dup(fd), "rb") as stream:  # noqa: PTH123 - a descriptor
         try:

@@ -47,7 +47,7 @@ class Opener:
     def fingerprint(self, scheme: str, path: str, stop: Stop) -> Fingerprint:
         """What is there now; of the files in a root file system's folder as well."""
         if scheme == ROOTFS and _is_folder(path):
-            return tree_fingerprint(path, self.options.max_entries, stop)
+            return tree_fingerprint(path, self.options.max_files, stop)
         return file_fingerprint(path)
 
     def open(self, scheme: str, path: str, stop: Stop) -> Content:
@@ -74,7 +74,7 @@ class Opener:
             return self._known(FolderMembers(path, path))
         fd = open_input(path, self.cache, self.options, stop)
         try:
-            return self._known(index_tar(path, fd, self.options.max_entries, stop))
+            return self._known(index_tar(path, fd, stop))
         except BaseException:
             os.close(fd)
             raise

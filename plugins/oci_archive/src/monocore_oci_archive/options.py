@@ -19,9 +19,9 @@ class ArchiveOptions:
     Attributes:
         max_archive: bytes that a compressed archive, one from a pipe, or a packed folder may have uncompressed; more is refused.
         reserve: bytes of the file system that holds the store which unpacking leaves free.
-        max_entries: files that one archive, or one packed folder, may have.
+        max_files: files that a packed folder may have.
     """
 
     max_archive: int = field(default=64 * _GIB, validator=_size)
     reserve: int = field(default=512 * _MIB, validator=_size)
-    max_entries: int = field(default=2_000_000, validator=_size)
+    max_files: int = field(default=2_000_000, validator=_size)

@@ -67,7 +67,7 @@ class Packer:
         """
         with open_folder(self.path) as fd, Spool.make(self.path, self.cache, self.options) as spool:
             out = _Out(spool)
-            walk = Walk(self.path, fd, self.options.max_entries, self.stop)
+            walk = Walk(self.path, fd, self.options.max_files, self.stop)
             for node in walk.nodes():
                 for data in self._member(walk, node):
                     out.write(data)

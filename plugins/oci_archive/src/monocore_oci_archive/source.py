@@ -160,14 +160,12 @@ class ArchiveSource:
 
     async def _open(self, slot: _Slot, scheme: str, place: Place, now: Fingerprint) -> _Opened:
         """What is open, when it is still the same; else opened anew."""
-        if slot.opened is None or slot.opened.fingerprint.text != now.text:
-            content = await stoppable(partial(self.opener.open, scheme, place.path), _close)
-            slot.put(_Opened(content, now))
-            for remark in content.remarks:
-                self.emit(Warned(remark))
-        opened = slot.opened
-        if opened is None:
-            raise Corrupt(f"{place.path} was closed while it was opened")
+        if slot.opened is not None and slot.opened.fingerprint.text == now.text:
+            return slot.opened
+        opened = _Opened(await stoppable(partial(self.opener.open, scheme, place.path), _close), now)
+        slot.put(opened)
+        for remark in opened.content.remarks:
+            self.emit(Warned(remark))
         return opened
 
     async def _found(self, opened: _Opened, place: Place, platform: Platform) -> Found:

@@ -98,7 +98,7 @@ class Walk:
         if self._count > self.limit:
             raise LimitExceeded(
                 f"{self.root} has more than {self.limit} files",
-                hint="raise plugins.oci_archive.max_entries if it is what you mean",
+                hint="raise plugins.oci_archive.max_files if it is what you mean",
             )
         path = b"/".join((parent, os.fsencode(name))) if parent else os.fsencode(name)
         if len(path) > MAX_PATH:
