@@ -31,7 +31,7 @@ from monocore_core.config.values import AUTO, Settings
 from monocore_core.errors import InvalidInput, MachineError, MonocoreError, NotFound, Unsupported
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
-from monocore_core.interfaces.image_source import ImageArchive, ImageSource
+from monocore_core.interfaces.image_source import Held, ImageArchive, ImageSource
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface, SourceCapabilities
 from monocore_core.interfaces.vmm import Machine, Vmm
@@ -171,15 +171,15 @@ class Engine:
         return await self._pull(image, platform, self.listener)
 
     async def load(
-        self, place: Reference, platform: Platform, names: tuple[Reference, ...] = ()
+        self, place: Reference, platform: Platform | None = None, names: tuple[Reference, ...] = ()
     ) -> AsyncGenerator[tuple[Image, tuple[Reference, ...]]]:
         """Bring every image of an archive or folder into the store, one by one, with the names that it has there; gives both.
 
         A repeat transfers nothing. When one cannot be taken, those before it stay.
 
         Args:
-            place: with a scheme, and no name of one image behind its path.
-            platform: of each image.
+            place: with a scheme; a name behind its path means that image alone.
+            platform: of each image; None: this host's, or the only one that an image is for.
             names: to give instead, to the only image.
 
         Raises:
@@ -187,7 +187,7 @@ class Engine:
             Unsupported: the place's source holds one image a name.
             NotFound, Corrupt, LimitExceeded …: as of :meth:`pull`.
         """
-        source = await self._source(place, platform)
+        source = await self._source(place, platform or Platform.host())
         if not isinstance(source, ImageArchive):
             raise Unsupported(f"{place} cannot be loaded: its image source holds no archives")
         held = await source.held(place)
@@ -195,9 +195,8 @@ class Engine:
             raise InvalidInput(f"{place} has {len(held)} images, so that one name does not fit them")
         for one in held:
             given = names or tuple(dict.fromkeys(_names(one.names)))
-            image = await self.store.pull(
-                source, one.reference, platform, listener=self.listener, names=given
-            )
+            wanted = platform or _platform(one)
+            image = await self.store.pull(source, one.reference, wanted, listener=self.listener, names=given)
             yield image, given
 
     @asynccontextmanager
@@ -383,6 +382,15 @@ def _when_new(listener: Listener) -> Listener:
         listener(event)
 
     return tell
+
+
+def _platform(held: Held) -> Platform:
+    """For which platform an image is taken when nobody says."""
+    host = Platform.host()
+    if len(held.platforms) != 1:
+        return host
+    (only,) = held.platforms
+    return host if (only.os, only.architecture) == (host.os, host.architecture) else only
 
 
 def _is_utf8(text: str) -> bool:

@@ -41,7 +41,7 @@ def main(words: list[str], options: Globals) -> int:
         action=Value,
         parse=parse_platform,
         metavar="OS/ARCH",
-        help="of the images (default: this host's)",
+        help="of the images (default: this host's, or the only one that an image is for)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     add_backends(parser)
@@ -52,7 +52,7 @@ def main(words: list[str], options: Globals) -> int:
             "an archive does not come from a terminal", hint="give -i FILE, or redirect standard input"
         )
     names = (_tag(parsed.tag),) if parsed.tag else ()
-    platform: Platform = parsed.platform or Platform.host()
+    platform: Platform | None = parsed.platform
     settings = settings_for(options, backend_overrides(parsed))
 
     async def load(signals: Signals) -> int:

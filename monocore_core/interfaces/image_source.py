@@ -92,10 +92,12 @@ class Held:
     Attributes:
         reference: by which :meth:`ImageSource.resolve` finds this one, whatever it is called.
         names: that the place gives it, as they stand there; possibly none.
+        platforms: that it is for; empty when that cannot be told without resolving it.
     """
 
     reference: Reference
     names: tuple[str, ...] = ()
+    platforms: tuple[Platform, ...] = ()
 
 
 @runtime_checkable
@@ -103,10 +105,9 @@ class ImageArchive(ImageSource, Protocol):
     """A source whose references may name a place that holds several images: an archive, a layout."""
 
     async def held(self, place: Reference) -> tuple[Held, ...]:
-        """Every image of the place, in its order; an image with several platforms is one.
+        """Every image of the place, in its order; an image with several platforms is one. A reference that names one image gives that.
 
         Raises:
-            InvalidInput: the reference names one image of the place already.
             NotFound, Corrupt, Unsupported, LimitExceeded: as for :meth:`ImageSource.resolve`.
         """
         ...

@@ -106,6 +106,9 @@ async def test_a_layout_folder_for_several_platforms(tmp_path: Path, opener: Ope
             assert (found.manifest_bytes, found.platform) == (arm.manifest, ARM64)
             await check(source, found, arm)
             assert (await source.resolve(reference, AMD64)).digest == plain.digest
+        assert isinstance(source, ImageArchive)
+        (held,) = await source.held(at(tmp_path / "layout", "oci"))
+        assert held.platforms == (AMD64, ARM64)
         with pytest.raises(NotFound, match="linux/amd64, linux/arm64"):
             await source.resolve(at(tmp_path / "layout", "oci"), Platform("linux", "s390x"))
 
@@ -132,6 +135,9 @@ async def test_one_of_several_by_its_name(
         assert isinstance(source, ImageArchive)
         held = await source.held(at(path))
         assert [each.names for each in held] == [("alpine:3.20", "team/app:1"), ("quay.io/x/y:2",)]
+        assert [each.platforms for each in held] == [(AMD64,), (AMD64,)]
+        assert await source.held(at(f"{path}:team/app:1")) == held[:1]
+        assert await source.held(at(f"{path}:@1")) == held[1:]
         await check(source, await source.resolve(held[1].reference, AMD64), packed)
 
 

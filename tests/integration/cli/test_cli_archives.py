@@ -84,6 +84,19 @@ def test_an_image_without_a_name_has_its_id(tmp_path: Path, here: Run, built: Bu
     assert image["references"] == ["docker.io/library/mine:latest"]
 
 
+def test_an_image_for_another_platform_is_loaded_as_such(tmp_path: Path, here: Run) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(tar_of(saved_members(build_image([[]], platform=Platform("linux", "s390x")), "big:1")))
+    ended = here("images", "load", "-q", "-i", f"docker-archive:{path}:big:1")
+    assert (ended.returncode, ended.stdout) == (0, b"Loaded image: big:1\n"), ended.stderr
+    (image,) = json.loads(here("images", "--json").stdout)
+    assert image["platform"] == "linux/s390x"
+    ended = here("images", "load", "-q", "-i", str(path), "--platform", "linux/amd64")
+    assert ended.returncode == 125
+    assert b"is for linux/s390x, not for linux/amd64" in ended.stderr
+    assert here("images", "save", "--platform", "linux/s390x", "big:1").returncode == 0
+
+
 def test_what_cannot_be_loaded(tmp_path: Path, here: Run) -> None:
     (tmp_path / "root.tar").write_bytes(tar_of({"etc/motd": b""}))
     for words, stdin, expected in (

@@ -16,6 +16,14 @@ from monocore_oci_archive.stopping import Stop
 
 
 @frozen
+class Listed:
+    """One image of a place: its names, and its platforms where they are known."""
+
+    names: tuple[str, ...] = ()
+    platforms: tuple[Platform, ...] = ()
+
+
+@frozen
 class Found:
     """One image's documents, and where its blobs are.
 
@@ -44,8 +52,8 @@ class Content(Protocol):
         """What a person should know of it."""
         ...
 
-    def held(self) -> tuple[tuple[str, ...], ...]:
-        """The names of each image, in order."""
+    def held(self) -> tuple[Listed, ...]:
+        """Each image, in order."""
         ...
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:

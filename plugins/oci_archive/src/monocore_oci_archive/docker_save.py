@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 
 from attrs import define, frozen
 
-from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, Unsupported
+from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, MonocoreError, NotFound, Unsupported
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import (
     OCI_CONFIG,
@@ -24,10 +24,10 @@ from monocore_core.model.oci import (
     Platform,
 )
 from monocore_core.ocidoc import MAX_LAYERS, MAX_MANIFESTS, document, parse_config
-from monocore_oci_archive.content import Found
+from monocore_oci_archive.content import Found, Listed
 from monocore_oci_archive.decompress import MAGIC_LENGTH, compression_of
 from monocore_oci_archive.members import Members, Piece, checked_number, hash_piece, read_document
-from monocore_oci_archive.places import Place, same_name
+from monocore_oci_archive.places import Place
 from monocore_oci_archive.stopping import Stop
 
 LIST = "manifest.json"
@@ -63,9 +63,9 @@ class DockerSaveContent:
         except (Corrupt, LimitExceeded) as error:
             raise type(error)(f"{members.what}: {error.brief}", hint=error.hint) from error
 
-    def held(self) -> tuple[tuple[str, ...], ...]:
+    def held(self) -> tuple[Listed, ...]:
         """See the protocol."""
-        return tuple(image.names for image in self.images)
+        return tuple(Listed(image.names, self._platforms(image)) for image in self.images)
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:
         """See the protocol. Such an image is for one platform, which its configuration says."""
@@ -110,13 +110,19 @@ class DockerSaveContent:
             digest = hash_piece(piece, what, stop) if compression else diff_id
             return Descriptor(_LAYERS[compression], digest, piece.size)
 
+    def _platforms(self, image: Saved) -> tuple[Platform, ...]:
+        try:
+            return (parse_config(read_document(self.members, image.config)).platform,)
+        except MonocoreError:  # resolving it says why
+            return ()
+
     def _pick(self, place: Place) -> Saved:
         what, images = self.members.what, self.images
         if (number := place.number) is not None:
             return images[checked_number(number, len(images), what)]
         if place.wanted:
             for image in images:
-                if any(same_name(place.wanted, name) for name in image.names):
+                if place.fits(image.names):
                     return image
             raise NotFound(f"{what} has no image {place.wanted!r}", hint=f"it has {self._listed()}")
         if not images:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 
 from attrs import define, frozen
 
-from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, Unsupported
+from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, MonocoreError, NotFound, Unsupported
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import (
     INDEX_TYPES,
@@ -17,10 +17,10 @@ from monocore_core.model.oci import (
     Index,
     Platform,
 )
-from monocore_core.ocidoc import document, parse_manifest, select_platform
-from monocore_oci_archive.content import Found
+from monocore_core.ocidoc import document, parse_config, parse_manifest, select_platform
+from monocore_oci_archive.content import Found, Listed
 from monocore_oci_archive.members import Members, Piece, checked_number, read_document
-from monocore_oci_archive.places import Place, same_name
+from monocore_oci_archive.places import Place
 from monocore_oci_archive.stopping import Stop
 
 #: Where layouts say what an image is called: containerd's and Docker's whole name, then the specification's, which may be a tag.
@@ -70,9 +70,9 @@ class LayoutContent:
             raise Corrupt(f"{what}: its index.json is no index")
         return cls(members, group(index.manifests))
 
-    def held(self) -> tuple[tuple[str, ...], ...]:
+    def held(self) -> tuple[Listed, ...]:
         """See the protocol."""
-        return tuple(each.names for each in self.groups)
+        return tuple(Listed(each.names, self._platforms(each)) for each in self.groups)
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:
         """See the protocol."""
@@ -105,6 +105,20 @@ class LayoutContent:
             return wanted[0], wanted[0].platform
         chosen = select_platform(Index(OCI_INDEX, wanted), platform)
         return chosen, chosen.platform
+
+    def _platforms(self, group: Group) -> tuple[Platform, ...]:
+        """As the index says, or what the only manifest leads to."""
+        said = [item.platform for item in group.manifests if item.platform is not None]
+        if said or len(group.manifests) != 1:
+            return tuple(said)
+        try:
+            parsed = parse_manifest(self._verified(group.manifests[0]), group.manifests[0].media_type)
+            if isinstance(parsed, Index):
+                listed = (item.platform for item in parsed.manifests if _is_image(item))
+                return tuple(platform for platform in listed if platform is not None)
+            return (parse_config(read_document(self.members, _blob(parsed.config.digest))).platform,)
+        except MonocoreError:  # resolving it says why
+            return ()
 
     def _verified(self, descriptor: Descriptor) -> bytes:
         what, name = self.members.what, _blob(descriptor.digest)
@@ -154,7 +168,7 @@ def pick(groups: Sequence[Group], place: Place, what: str) -> Group:
         return groups[checked_number(number, len(groups), what)]
     if place.wanted:
         for each in groups:
-            if any(same_name(place.wanted, name) for name in each.names):
+            if place.fits(each.names):
                 return each
         raise NotFound(f"{what} has no image {place.wanted!r}", hint=f"it has {_listed(groups)}")
     if not groups:

@@ -7,7 +7,7 @@ in it: what exists as a whole is the path; else the shortest part before a colon
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
@@ -29,6 +29,10 @@ class Place:
         """N of ``@N``."""
         found = _NUMBER.match(self.wanted)
         return int(found[1]) if found else None
+
+    def fits(self, names: Iterable[str]) -> bool:
+        """Whether one of an image's names is the one that is wanted."""
+        return any(same_name(self.wanted, name) for name in names)
 
 
 def split_place(text: str, exists: Callable[[str], bool]) -> Place:

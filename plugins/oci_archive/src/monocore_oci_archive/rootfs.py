@@ -14,7 +14,7 @@ from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound,
 from monocore_core.layertar import read_layer
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import OCI_CONFIG, OCI_LAYER_TAR, OCI_MANIFEST, Descriptor, Manifest, Platform
-from monocore_oci_archive.content import Found
+from monocore_oci_archive.content import Found, Listed
 from monocore_oci_archive.docker_save import manifest_bytes
 from monocore_oci_archive.inputs import open_input
 from monocore_oci_archive.members import Piece, hash_piece
@@ -55,9 +55,9 @@ class RootfsContent:
             os.close(fd)
             raise
 
-    def held(self) -> tuple[tuple[str, ...], ...]:
+    def held(self) -> tuple[Listed, ...]:
         """See the protocol."""
-        return ((),)
+        return (Listed(),)
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:
         """See the protocol. A root does not say what it is for: it is what was asked for."""

@@ -99,12 +99,15 @@ class ArchiveSource:
         async with self._slot(place.scheme, where) as slot, slot.lock:
             now = await stoppable(partial(self.opener.fingerprint, place.scheme, where.path))
             opened = await self._open(slot, place.scheme, where, now)
-            names = opened.content.held()
-        if where.wanted or place.scheme == ROOTFS:
+            listed = await stoppable(lambda _: opened.content.held())
+        if place.scheme == ROOTFS:
             return (Held(place),)
-        return tuple(
-            Held(evolve(place, path=f"{where.path}:@{number}"), each) for number, each in enumerate(names)
+        found = (
+            Held(evolve(place, path=f"{where.path}:@{number}"), each.names, each.platforms)
+            for number, each in enumerate(listed)
+            if not where.wanted or where.number == number or where.fits(each.names)
         )
+        return tuple(found) or ((Held(place),) if where.wanted else ())
 
     @asynccontextmanager
     async def open_blob(
