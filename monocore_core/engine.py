@@ -19,9 +19,8 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from attrs import define, evolve, frozen
 
@@ -31,21 +30,11 @@ from monocore_core.config.values import AUTO, Settings
 from monocore_core.errors import InvalidInput, MachineError, MonocoreError, NotFound, Unsupported
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
-from monocore_core.interfaces.image_source import Held, ImageArchive, ImageSource
+from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.layer_merger import LayerMerger
-from monocore_core.interfaces.provider import Interface, SourceCapabilities
+from monocore_core.interfaces.provider import Interface
 from monocore_core.interfaces.vmm import Machine, Vmm
-from monocore_core.model.events import (
-    Event,
-    LayerDone,
-    LayerProgress,
-    Listener,
-    Published,
-    Resolved,
-    Stage,
-    Warned,
-    ignore,
-)
+from monocore_core.model.events import Listener, Published, Stage, Warned, ignore
 from monocore_core.model.image import Image
 from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
@@ -57,8 +46,9 @@ from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plan.fit import Offer, Wishes
 from monocore_core.plan.matrix import Combination, combinations
 from monocore_core.plugins import Plugins, discover
-from monocore_core.reference import Reference, parse_reference
+from monocore_core.reference import Reference
 from monocore_core.sandbox import Sandbox
+from monocore_core.sources import Schemes, names_of, platform_of, when_new
 from monocore_core.store import Store, private_root_key
 from monocore_core.volumes import serve_volumes
 
@@ -119,18 +109,11 @@ class Engine:
 
     def reference(self, text: str) -> Reference:
         """Parse an image reference, knowing the schemes of the installed image sources; a path becomes absolute."""
-        schemes = self._schemes()
-        reference = parse_reference(text, schemes=frozenset(schemes))
-        if not schemes.get(reference.scheme):
-            return reference
-        path = str(Path.cwd() / reference.path)
-        if not _is_utf8(path):
-            raise InvalidInput(f"the path {path!a} is not UTF-8", hint="give it another name, or a symlink")
-        return evolve(reference, path=path)
+        return self._schemes.parse(text)
 
     def local_reference(self, text: str) -> Reference | None:
         """The reference that a text is by its scheme, when that is of an image source for this host's files."""
-        return self.reference(text) if self._is_local(text) else None
+        return self.reference(text) if self._schemes.is_local(text) else None
 
     def plan(self, request: SandboxRequest, image: Image | None = None) -> Plan:
         """Decide which backends a request would use. Changes nothing.
@@ -160,8 +143,8 @@ class Engine:
             return found
         if policy is PullPolicy.NEVER:
             raise NotFound(f"image {image!r} is not in the store", hint=f"monocore pull {image}")
-        quietly = policy is PullPolicy.MISSING and self._is_local(image)
-        return await self._pull(image, platform, _when_new(self.listener) if quietly else self.listener)
+        quietly = policy is PullPolicy.MISSING and self._schemes.is_local(image)
+        return await self._pull(image, platform, when_new(self.listener) if quietly else self.listener)
 
     async def pull(self, image: str, platform: Platform) -> Image:
         """Bring an image, or what is missing of it, into the store. A tag is always asked for again.
@@ -194,8 +177,8 @@ class Engine:
         if names and len(held) != 1:
             raise InvalidInput(f"{place} has {len(held)} images, so that one name does not fit them")
         for one in held:
-            given = names or tuple(dict.fromkeys(_names(one.names)))
-            wanted = platform or _platform(one)
+            given = names or names_of(one)
+            wanted = platform or platform_of(one)
             image = await self.store.pull(source, one.reference, wanted, listener=self.listener, names=given)
             yield image, given
 
@@ -286,7 +269,7 @@ class Engine:
 
     def _scheme(self, request: SandboxRequest, image: Image | None) -> str:
         """Of the image's reference; "" when it is in the store and need not be asked for."""
-        stored = image is not None and not self._is_local(request.image)
+        stored = image is not None and not self._schemes.is_local(request.image)
         return "" if stored else self.reference(request.image).scheme
 
     def _network_request(self, request: SandboxRequest, key: str) -> NetworkRequest | None:
@@ -298,22 +281,13 @@ class Engine:
 
     def _known(self, image: str, platform: Platform, policy: PullPolicy) -> Image | None:
         """The image in the store, unless it is to be asked for again: files of this host always are."""
-        if policy is PullPolicy.ALWAYS or (policy is not PullPolicy.NEVER and self._is_local(image)):
+        if policy is PullPolicy.ALWAYS or (policy is not PullPolicy.NEVER and self._schemes.is_local(image)):
             return None
         return self.store.resolve_image(image, platform, parse=self.reference)
 
-    def _is_local(self, image: str) -> bool:
-        scheme, colon, _ = image.partition(":")
-        return bool(colon) and self._schemes().get(scheme, False)
-
-    def _schemes(self) -> dict[str, bool]:
-        """Schemes of the installed image sources, and whether paths of this host follow them."""
-        found: dict[str, bool] = {}
-        for backend in self.plugins.of(Interface.IMAGE_SOURCE):
-            capabilities = getattr(backend.provider, "capabilities", None)
-            if isinstance(capabilities, SourceCapabilities):
-                found.update(dict.fromkeys(capabilities.schemes, capabilities.local))
-        return found
+    @property
+    def _schemes(self) -> Schemes:
+        return Schemes.installed(self.plugins)
 
     async def _pull(self, image: str, platform: Platform, listener: Listener) -> Image:
         reference = self.reference(image)
@@ -363,50 +337,3 @@ def root_key(image: Image) -> str:
     """The key under which a merger keeps the image's root: one for all images with the same layers."""
     chain = image.chain_id
     return f"{chain.algorithm}-{chain.hex}"
-
-
-def _when_new(listener: Listener) -> Listener:
-    """Tells of a pull once something is transferred, and of one that finds everything in the store not at all."""
-    held: list[Event] = []
-    news = False
-
-    def tell(event: Event) -> None:
-        nonlocal news
-        if not news and (isinstance(event, Resolved) or (isinstance(event, LayerDone) and event.existed)):
-            held.append(event)
-            return
-        if not news and isinstance(event, LayerProgress | LayerDone):
-            news = True
-            for each in held:
-                listener(each)
-        listener(event)
-
-    return tell
-
-
-def _platform(held: Held) -> Platform:
-    """For which platform an image is taken when nobody says."""
-    host = Platform.host()
-    if len(held.platforms) != 1:
-        return host
-    (only,) = held.platforms
-    return host if (only.os, only.architecture) == (host.os, host.architecture) else only
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _names(written: tuple[str, ...]) -> Iterator[Reference]:
-    """The names that an archive gives an image; a mere tag, and what is no name to us, is none."""
-    for text in written:
-        if ":" not in text and "/" not in text:
-            continue
-        try:
-            yield parse_reference(text)
-        except InvalidInput:
-            continue
