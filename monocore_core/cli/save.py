@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import stat
@@ -94,20 +95,44 @@ def _sink(output: str | None) -> Generator[BinaryIO]:
         return
     target = Path(output)
     try:
-        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            with target.open("wb") as file:
-                yield file
-            return
-        temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
-        try:
-            with temporary.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        special = target.exists() and not stat.S_ISREG(target.stat().st_mode)
+        with target.open("wb") if special else _appearing(target) as file:
+            yield file
     except BrokenPipeError:
         raise
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _appearing(target: Path) -> Generator[BinaryIO]:
+    """A file without a name, which the kernel deletes however we end, until it is complete and takes its place.
+
+    Where the file system knows no such files, it has another name meanwhile.
+    """
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
+    try:
+        fd, nameless = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), True
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            raise
+        fd, nameless = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), False
+    try:
+        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+            yield file
+            file.flush()
+            os.fsync(fd)
+            if nameless:
+                _link(fd, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(fd: int, path: Path) -> None:
+    """Give a file without a name one; see open(2), "O_TMPFILE". A folder's descriptor makes Python follow the symlink in /proc."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(f"/proc/self/fd/{fd}", path.name, dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)

@@ -202,11 +202,29 @@ def test_an_interrupted_save_leaves_nothing(
         assert process.stdout.read(512)  # it writes more than a pipe holds, and waits
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_file_is_there_when_it_is_complete(
+    tmp_path: Path, here: Run, start: Start, built: BuiltImage, number: int
+) -> None:
+    (tmp_path / "in.tar").write_bytes(tar_of(saved_members(built, "team/app:1")))
+    assert here("images", "load", "-i", str(tmp_path / "in.tar")).returncode == 0
     folder = tmp_path / "out"
     folder.mkdir()
-    ended = here("images", "save", "-o", str(folder / "x.tar"), "team/app:1", "nonesuch")
-    assert ended.returncode == 125
-    assert list(folder.iterdir()) == []
+    target = folder / "x.tar"
+    target.write_bytes(b"old")
+    home = ("--home", str(tmp_path / "home"))
+    with start(*home, "images", "save", "-o", str(target), "team/app:1") as process:
+        process.send_signal(number)
+        process.wait(30)
+    assert [each.name for each in folder.iterdir()] == ["x.tar"]
+    if process.returncode != 0:
+        assert target.read_bytes() == b"old"
+    assert here("images", "save", "-o", str(target), "team/app:1", "nonesuch").returncode == 125
+    assert here("images", "save", "-o", str(target), "team/app:1").returncode == 0
+    assert target.read_bytes() == here("images", "save", "team/app:1").stdout
+    assert [each.name for each in folder.iterdir()] == ["x.tar"]
 
 
 def test_an_archive_runs(tmp_path: Path, here: Run, built: BuiltImage) -> None:
