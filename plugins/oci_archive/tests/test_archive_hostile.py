@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monocore_oci_archive import PROVIDER, ArchiveOptions
+from monocore_oci_archive.content import MAX_LOOKS
+from monocore_oci_archive.members import Members, read_document
 from monocore_oci_archive.stopping import Stop
 
 from monocore_core.errors import Corrupt, LimitExceeded, MonocoreError, NotFound
@@ -155,6 +157,30 @@ def test_documents_that_say_something_else(data: st.DataObject) -> None:
 def test_links_in_the_place_of_files(names: list[str], target: str) -> None:
     members: Contents = {**SAVED, **dict.fromkeys(names, target)}
     pull(tar_of(members))
+
+
+async def test_listing_reads_few_documents(
+    tmp_path: Path, opener: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(members: Members, name: str) -> bytes:
+        read.append(name)
+        return read_document(members, name)
+
+    monkeypatch.setattr("monocore_oci_archive.docker_save.read_document", counted)
+    (saved,) = json.loads(SAVED["manifest.json"])
+    config = SAVED[saved["Config"]]
+    members: Contents = {**SAVED, **{f"{number}.json": config for number in range(MAX_LOOKS + 9)}}
+    entries = [{**saved, "Config": f"{number}.json"} for number in range(MAX_LOOKS + 9)]
+    members["manifest.json"] = json.dumps(entries + entries).encode()
+    (tmp_path / "i.tar").write_bytes(tar_of(members))
+    async with opener() as source:
+        assert isinstance(source, ImageArchive)
+        held = await source.held(at(tmp_path / "i.tar"))
+    assert len(held) == 2 * (MAX_LOOKS + 9)
+    assert [each.platforms for each in held].count((AMD64,)) == 2 * MAX_LOOKS
+    assert len(read) == 1 + MAX_LOOKS
 
 
 async def test_a_file_twice_is_refused(tmp_path: Path, opener: Open) -> None:

@@ -14,6 +14,9 @@ from monocore_oci_archive.members import Piece
 from monocore_oci_archive.places import Place
 from monocore_oci_archive.stopping import Stop
 
+#: Images of a place whose documents are read to tell their platforms; those of the others are not known.
+MAX_LOOKS = 64
+
 
 @frozen
 class Listed:
@@ -52,7 +55,7 @@ class Content(Protocol):
         """What a person should know of it."""
         ...
 
-    def held(self) -> tuple[Listed, ...]:
+    def held(self, stop: Stop) -> tuple[Listed, ...]:
         """Each image, in order."""
         ...
 

@@ -24,13 +24,15 @@ from monocore_core.model.oci import (
     Platform,
 )
 from monocore_core.ocidoc import MAX_LAYERS, MAX_MANIFESTS, document, parse_config
-from monocore_oci_archive.content import Found, Listed
+from monocore_oci_archive.content import MAX_LOOKS, Found, Listed
 from monocore_oci_archive.decompress import MAGIC_LENGTH, compression_of
 from monocore_oci_archive.members import Members, Piece, checked_number, hash_piece, read_document
 from monocore_oci_archive.places import Place
 from monocore_oci_archive.stopping import Stop
 
 LIST = "manifest.json"
+#: Bytes of one image's compressed layers, which must be hashed before anything else.
+MAX_HASHED = 64 * 1024**3
 _LAYERS = {"": OCI_LAYER_TAR, "gzip": OCI_LAYER_GZIP, "zstd": OCI_LAYER_ZSTD}
 
 
@@ -63,9 +65,14 @@ class DockerSaveContent:
         except (Corrupt, LimitExceeded) as error:
             raise type(error)(f"{members.what}: {error.brief}", hint=error.hint) from error
 
-    def held(self) -> tuple[Listed, ...]:
+    def held(self, stop: Stop) -> tuple[Listed, ...]:
         """See the protocol."""
-        return tuple(Listed(image.names, self._platforms(image)) for image in self.images)
+        known: dict[str, tuple[Platform, ...]] = {}
+        for image in self.images:
+            if image.config not in known and len(known) < MAX_LOOKS:
+                stop.check()
+                known[image.config] = self._platforms(image)
+        return tuple(Listed(image.names, known.get(image.config, ())) for image in self.images)
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:
         """See the protocol. Such an image is for one platform, which its configuration says."""
@@ -82,8 +89,7 @@ class DockerSaveContent:
                 f"{what}: its manifest.json has {len(image.layers)} layers for {image.config}, "
                 f"which has {len(diff_ids)}"
             )
-        pairs = zip(image.layers, diff_ids, strict=True)
-        layers = tuple(self._layer(name, diff_id, stop) for name, diff_id in pairs)
+        layers = self._layers(image, diff_ids, stop)
         described = Descriptor(OCI_CONFIG, Digest.of(config), len(config))
         data = manifest_bytes(described, layers)
         members = {layer.digest: name for layer, name in zip(layers, image.layers, strict=True)}
@@ -100,6 +106,18 @@ class DockerSaveContent:
     def close(self) -> None:
         """See the protocol."""
         self.members.close()
+
+    def _layers(self, image: Saved, diff_ids: tuple[Digest, ...], stop: Stop) -> tuple[Descriptor, ...]:
+        found: list[Descriptor] = []
+        hashed = 0
+        for name, diff_id in zip(image.layers, diff_ids, strict=True):
+            found.append(self._layer(name, diff_id, stop))
+            hashed += found[-1].size if found[-1].digest != diff_id else 0
+            if hashed > MAX_HASHED:
+                raise LimitExceeded(
+                    f"{self.members.what} has more than {MAX_HASHED} bytes of compressed layers"
+                )
+        return tuple(found)
 
     def _layer(self, name: str, diff_id: Digest, stop: Stop) -> Descriptor:
         what = f"{self.members.what}: layer {name}"

@@ -18,7 +18,7 @@ from monocore_core.model.oci import (
     Platform,
 )
 from monocore_core.ocidoc import document, parse_config, parse_manifest, select_platform
-from monocore_oci_archive.content import Found, Listed
+from monocore_oci_archive.content import MAX_LOOKS, Found, Listed
 from monocore_oci_archive.members import Members, Piece, checked_number, read_document
 from monocore_oci_archive.places import Place
 from monocore_oci_archive.stopping import Stop
@@ -70,9 +70,18 @@ class LayoutContent:
             raise Corrupt(f"{what}: its index.json is no index")
         return cls(members, group(index.manifests))
 
-    def held(self) -> tuple[Listed, ...]:
+    def held(self, stop: Stop) -> tuple[Listed, ...]:
         """See the protocol."""
-        return tuple(Listed(each.names, self._platforms(each)) for each in self.groups)
+        known: dict[Digest, tuple[Platform, ...]] = {}
+        found: list[Listed] = []
+        for each in self.groups:
+            said = tuple(item.platform for item in each.manifests if item.platform is not None)
+            only = each.manifests[0].digest
+            if not said and only not in known and len(known) < MAX_LOOKS:
+                stop.check()
+                known[only] = self._platforms(each.manifests[0])
+            found.append(Listed(each.names, said or known.get(only, ())))
+        return tuple(found)
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:
         """See the protocol."""
@@ -106,13 +115,10 @@ class LayoutContent:
         chosen = select_platform(Index(OCI_INDEX, wanted), platform)
         return chosen, chosen.platform
 
-    def _platforms(self, group: Group) -> tuple[Platform, ...]:
-        """As the index says, or what the only manifest leads to."""
-        said = [item.platform for item in group.manifests if item.platform is not None]
-        if said or len(group.manifests) != 1:
-            return tuple(said)
+    def _platforms(self, descriptor: Descriptor) -> tuple[Platform, ...]:
+        """What a manifest without one leads to."""
         try:
-            parsed = parse_manifest(self._verified(group.manifests[0]), group.manifests[0].media_type)
+            parsed = parse_manifest(self._verified(descriptor), descriptor.media_type)
             if isinstance(parsed, Index):
                 listed = (item.platform for item in parsed.manifests if _is_image(item))
                 return tuple(platform for platform in listed if platform is not None)

@@ -55,8 +55,9 @@ class RootfsContent:
             os.close(fd)
             raise
 
-    def held(self) -> tuple[Listed, ...]:
+    def held(self, stop: Stop) -> tuple[Listed, ...]:
         """See the protocol."""
+        del stop
         return (Listed(),)
 
     def resolve(self, place: Place, platform: Platform, stop: Stop) -> Found:

@@ -99,7 +99,7 @@ class ArchiveSource:
         async with self._slot(place.scheme, where) as slot, slot.lock:
             now = await stoppable(partial(self.opener.fingerprint, place.scheme, where.path))
             opened = await self._open(slot, place.scheme, where, now)
-            listed = await stoppable(lambda _: opened.content.held())
+            listed = await stoppable(opened.content.held)
         if place.scheme == ROOTFS:
             return (Held(place),)
         found = (
