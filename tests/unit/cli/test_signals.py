@@ -3,10 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from monocore_core.cli.signals import Signals, run_interruptibly
+from monocore_core.cli.signals import Signals, ending_signals_raise, run_interruptibly
 
 CHILD = """
 import asyncio, os, signal, sys
@@ -92,3 +93,27 @@ def test_forwarded_signals_reach_the_guest_and_three_in_a_row_force() -> None:
 
     assert run_interruptibly(work) == 5
     assert passed == [signal.SIGUSR1] * 3 + [signal.SIGINT, signal.SIGTERM, 0]
+
+
+def test_work_that_blocks_ends_where_it_is() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    reader, writer = os.pipe()
+
+    def work() -> None:
+        with ending_signals_raise():
+            os.kill(os.getpid(), signal.SIGHUP)  # nohup's stays ignored
+            sender.start()
+            os.read(reader, 1)  # nobody writes
+
+    sender = threading.Timer(0, os.kill, (os.getpid(), signal.SIGTERM))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            work()
+        sender.join()
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+        os.close(reader)
+        os.close(writer)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
