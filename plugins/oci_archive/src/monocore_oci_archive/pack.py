@@ -175,17 +175,22 @@ class _Out:
 
     spool: Spool
     _hasher: Hasher = field(factory=hashlib.sha256, init=False)
-    _buffer: bytearray = field(factory=bytearray, init=False)
+    _parts: list[bytes] = field(factory=list[bytes], init=False)
+    _waiting: int = field(default=0, init=False)
 
     def write(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= BLOCK:
-            self._put(bytes(self._buffer[:BLOCK]))
-            del self._buffer[:BLOCK]
+        self._parts.append(data)
+        self._waiting += len(data)
+        if self._waiting >= BLOCK:
+            whole = b"".join(self._parts)
+            rest = len(whole) % BLOCK
+            for start in range(0, len(whole) - rest, BLOCK):
+                self._put(whole[start : start + BLOCK])
+            self._parts, self._waiting = [whole[len(whole) - rest :]], rest
 
     def finish(self) -> tuple[int, int, Digest]:
-        if self._buffer:
-            self._put(bytes(self._buffer))
+        if self._waiting:
+            self._put(b"".join(self._parts))
         size = self.spool.size
         return self.spool.finish(), size, Digest("sha256", self._hasher.hexdigest())
 
