@@ -203,6 +203,20 @@ async def test_a_bomb_of_zeros_takes_no_room(tmp_path: Path, opener: Open) -> No
     assert sum(each.stat().st_blocks for each in opener.folder.iterdir()) < 100
 
 
+@pytest.mark.parametrize("name", ["../secret", "/../secret", "a/../../secret"])
+async def test_names_in_a_folder_lead_to_nothing_outside(tmp_path: Path, opener: Open, name: str) -> None:
+    (saved,) = json.loads(SAVED["manifest.json"])
+    config = SAVED[saved["Config"]]
+    assert isinstance(config, bytes)
+    (tmp_path / "secret").write_bytes(config)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps([{**saved, "Config": name}]))
+    async with opener() as source:
+        with pytest.raises(NotFound, match="has no"):
+            await source.resolve(at(folder, "docker-archive"), AMD64)
+
+
 async def test_a_layout_folder_leads_to_no_device(tmp_path: Path, opener: Open) -> None:
     layout = tmp_path / "layout"
     IMAGE.write_layout(layout)

@@ -148,7 +148,10 @@ class FolderMembers:
     @contextmanager
     def open(self, name: str) -> Generator[Piece]:
         """See :class:`Members`."""
-        path = f"{self.path}/{name}"
+        inside = _normal(os.fsencode(name))
+        if inside is None:
+            raise NotFound(f"{self.what} has no {name}")
+        path = f"{self.path}/{os.fsdecode(inside)}"
         with reading(path):
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
