@@ -27,3 +27,11 @@ def storage_errors(folder: Path) -> Generator[None]:
     except OSError as error:
         name: object = error.filename or folder
         raise StorageError(f"{name}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes | bytearray) -> None:
+    """A new file, on the disk when this returns."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
