@@ -8,10 +8,11 @@ Worked example::
     await folders.remove("sha256-0f3a…")
 """
 
-from monocore_core.keyed.disk import storage_errors, sync_folder, write_file
+from monocore_core.keyed.disk import storage_errors, sync_all, sync_folder, write_file
 from monocore_core.keyed.erase import erase
 from monocore_core.keyed.folders import Check, KeyedFolders, in_thread
 from monocore_core.keyed.locks import locked, shared, take
+from monocore_core.keyed.record import read_record, write_record
 
 __all__ = [
     "Check",
@@ -19,9 +20,12 @@ __all__ = [
     "erase",
     "in_thread",
     "locked",
+    "read_record",
     "shared",
     "storage_errors",
+    "sync_all",
     "sync_folder",
     "take",
     "write_file",
+    "write_record",
 ]

@@ -19,6 +19,24 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor_)
 
 
+def sync_all(folder: Path) -> None:
+    """Bring everything on the file system of ``folder`` to the disk: for thousands of new files one call, not thousands.
+
+    Raises:
+        OSError: something could not be written, perhaps of others.
+    """
+    import ctypes  # noqa: PLC0415 - finding what exists does not need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor_ = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(descriptor_):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor_)
+
+
 @contextmanager
 def storage_errors(folder: Path) -> Generator[None]:
     """Turn an ``OSError`` into a StorageError that names the file."""
