@@ -14,7 +14,7 @@ Worked example::
 
 from monocore_core.foldertree.content import Content, Tars, copy_range
 from monocore_core.foldertree.inode import Keep
-from monocore_core.foldertree.merge import Limits, merge_into, read_tree, tars_of
+from monocore_core.foldertree.merge import Limits, merge_into, read_tree, segments_of, tars_of
 from monocore_core.foldertree.notes import Notes
 from monocore_core.foldertree.write import write_tree
 
@@ -27,6 +27,7 @@ __all__ = [
     "copy_range",
     "merge_into",
     "read_tree",
+    "segments_of",
     "tars_of",
     "write_tree",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from monocore_core.foldertree.content import Tars
 from monocore_core.foldertree.inode import Keep
 from monocore_core.foldertree.write import write_tree
 from monocore_core.keyed import Check
+from monocore_core.layertar import Segment
 from monocore_core.layertree import Tree, distinct, merge
 from monocore_core.model.image import Layer
 
@@ -39,7 +40,7 @@ def merge_into(folder: Path, layers: Sequence[Layer], keep: Keep, limits: Limits
         OSError: a layer cannot be read.
     """
     tree = read_tree(layers, keep, limits, check)
-    with tars_of(layers, tree, check) as tars:
+    with tars_of(layers, [tree.root], segments_of(tree), check) as tars:
         write_tree(tree.root, folder, tars, keep, check)
 
 
@@ -60,23 +61,32 @@ def read_tree(
     return tree
 
 
+def segments_of(tree: Tree) -> Mapping[Node, tuple[Segment, ...]]:
+    """Where the files are that are not one run in their tar."""
+    return {item.node: item.segments for item in tree.scattered}
+
+
 @contextmanager
-def tars_of(layers: Sequence[Layer], tree: Tree, check: Check) -> Generator[Tars]:
-    """The content of a tree's files, while their layers are open."""
-    segments = {item.node: item.segments for item in tree.scattered}
+def tars_of(
+    layers: Sequence[Layer],
+    roots: Iterable[Node],
+    segments: Mapping[Node, tuple[Segment, ...]],
+    check: Check,
+) -> Generator[Tars]:
+    """The content of the files below ``roots``, while their layers are open."""
     with ExitStack() as stack:
         found = distinct(layers)
         descriptors: Mapping[int, int] = {
             number: stack.enter_context(found[number].path.open("rb")).fileno()
-            for number in sorted(_sources(tree.root))
+            for number in sorted(_sources(roots))
         }
         yield Tars(descriptors, segments, check)
 
 
-def _sources(root: Node) -> set[int]:
+def _sources(roots: Iterable[Node]) -> set[int]:
     """Numbers of the layers that files refer to."""
     sources: set[int] = set()
-    waiting = [root]
+    waiting = list(roots)
     while waiting:
         for node in (waiting.pop().children or {}).values():
             if node.children is not None:

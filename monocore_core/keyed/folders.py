@@ -126,7 +126,11 @@ class KeyedFolders:
                 found = await asyncio.to_thread(find, folder)
                 if found is not None:
                     return found
-                return await in_thread(lambda check: self._make(key, build, check))
+                return await self.make(key, build)
+
+    async def make(self, key: str, build: Callable[[Path, Path, Check], T]) -> T:
+        """As :meth:`ensure`, anew, by the holder of the key's lock."""
+        return await in_thread(lambda check: self._make(key, build, check))
 
     async def remove(self, key: str) -> None:
         """Take a folder away. An unknown key is not an error.
