@@ -81,8 +81,10 @@ class Keep:
                 os.fchown(descriptor, node.uid, node.gid)
             except OSError as error:
                 self._lost_owner(error, descriptor, node, path)
+                mode = _without_privileges(node)
         else:
             self._override(descriptor, node, path)
+            mode = _without_privileges(node)
             mode |= 0o700 if node.children is not None else 0o600  # what we made we must be able to read
         for name, value in node.xattrs.items():
             self._attribute(descriptor, name, value, path, follow=True)
@@ -152,6 +154,17 @@ class Keep:
             self.notes.add(
                 f"extended attribute {show(name)} cannot be set here ({error.strerror}), left out", path
             )
+
+
+def _without_privileges(node: Node) -> int:
+    """The mode of something that another owns than the image says: it may not make its user that owner.
+
+    Root's programs keep their bits: where a VMM shows its user's files as root's, su must work.
+    """
+    mode = node.mode & 0o7777
+    if node.children is None:
+        mode &= ~(stat.S_ISUID if node.uid else 0) & ~(stat.S_ISGID if node.gid else 0)
+    return mode
 
 
 @frozen(eq=False)
