@@ -119,10 +119,15 @@ class Keep:
         return False
 
     def _lost_owner(self, error: OSError, descriptor: int, node: Node, path: bytes) -> None:
-        """An owner that cannot be given, since this user namespace does not have it."""
+        """An owner that cannot be given: this user namespace does not have it, or we are a root without the right."""
         if error.errno not in _NOT_ALLOWED:
             raise error
-        self.notes.add("its owner does not exist in this user namespace, and was not kept", path)
+        why = (
+            "does not exist in this user namespace"
+            if error.errno == errno.EINVAL
+            else "may not be given by us"
+        )
+        self.notes.add(f"its owner {why}, and was not kept", path)
         if descriptor >= 0:
             self._override(descriptor, node, path)
 

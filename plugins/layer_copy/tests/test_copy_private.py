@@ -42,13 +42,13 @@ def cloned(stack: Stack, ownership: Ownership) -> None:
 
 
 @pytest.mark.root
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks(layers=2))
 def test_a_copy_is_equal(stack: Stack) -> None:
     cloned(stack, Ownership.NATIVE)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks(layers=2))
 def test_a_users_copy_is_equal(stack: Stack) -> None:
     cloned(stack, Ownership.OVERRIDE_STAT)

@@ -53,7 +53,7 @@ def expected(stack: Stack) -> dict[bytes, Found] | None:
         return None
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks())
 def test_valid_stacks_mount_as_the_model_says(stack: Stack) -> None:
     told: list[Event] = []
@@ -62,7 +62,7 @@ def test_valid_stacks_mount_as_the_model_says(stack: Stack) -> None:
         assert "number 0:0" in text
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks(valid=False, size=5))
 def test_any_stack_mounts_or_is_refused_as_the_model_says(stack: Stack) -> None:
     assert merged(stack, []) == expected(stack)

@@ -47,7 +47,7 @@ def expected(stack: Stack) -> dict[bytes, Found] | None:
 
 
 @pytest.mark.root
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks())
 def test_root_keeps_everything(stack: Stack) -> None:
     keep = Keep(Ownership.NATIVE)
@@ -56,7 +56,7 @@ def test_root_keeps_everything(stack: Stack) -> None:
 
 
 @pytest.mark.root
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks(valid=False, size=5))
 def test_any_stack_is_written_or_refused_as_the_model_says(stack: Stack) -> None:
     assert merged(stack, Keep(Ownership.NATIVE)) == expected(stack)
@@ -86,7 +86,7 @@ def kept_by_users(found: Found) -> Found | None:
     return evolve(found, uid=owner[0], gid=owner[1], mode=owner[2], xattrs={})
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(stacks())
 def test_users_keep_owners_and_modes_in_an_attribute(stack: Stack) -> None:
     """Also run as root, who can do it, too; other attributes depend on the user, and are left out of the comparison."""

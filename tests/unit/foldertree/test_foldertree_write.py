@@ -238,15 +238,31 @@ print(oct(os.stat(f"{sys.argv[1]}/f").st_mode))
 """
 
 
-@pytest.mark.needs("unshare", "util-linux")
-def test_owners_that_a_user_namespace_lacks_are_said(tmp_path: Path) -> None:
-    inside = ["unshare", "--user", "--map-root-user", sys.executable, "-c", OWNERS, str(tmp_path / "root")]
-    done = subprocess.run(inside, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("prefix", "why"),
+    [
+        pytest.param(
+            ["unshare", "--user", "--map-root-user"],
+            "does not exist in this user namespace",
+            marks=pytest.mark.needs("unshare", "util-linux"),
+            id="namespace",
+        ),
+        pytest.param(
+            ["setpriv", "--inh-caps=-chown", "--bounding-set=-chown"],
+            "may not be given by us",
+            marks=[pytest.mark.root, pytest.mark.needs("setpriv", "util-linux")],
+            id="capability",
+        ),
+    ],
+)
+def test_owners_that_cannot_be_given_are_said(tmp_path: Path, prefix: list[str], why: str) -> None:
+    argv = [*prefix, sys.executable, "-c", OWNERS, str(tmp_path / "root")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if "unshare failed" in done.stderr:
         pytest.skip(f"user namespaces are not allowed here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "native b'1234:5678:04750'",
-        "'f': its owner does not exist in this user namespace, and was not kept",
+        f"'f': its owner {why}, and was not kept",
         "0o100750",
     ]
