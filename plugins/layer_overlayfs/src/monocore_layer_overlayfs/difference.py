@@ -24,7 +24,46 @@ class UnfitError(Exception):
     """The tree has something in it that overlayfs would take for its own."""
 
 
-def snapshot(root: Node) -> Node:
+@define(eq=False)
+class Differences:
+    """The layers of one stack, lowest first.
+
+    Attributes:
+        opaque: the attribute that marks an opaque folder.
+    """
+
+    opaque: Mapping[bytes, bytes]
+    _below: Node = field(factory=lambda: Node(stat.S_IFDIR | 0o755, children={}))
+    _known: set[Node] = field(factory=set[Node])
+
+    def add(self, root: Node) -> Node:
+        """The layer that makes the merged tree ``root`` of the one before, at first of an empty one.
+
+        Returns:
+            A tree of its own folders, with whiteouts, and markers among the attributes. Its root always has ``root``'s
+            metadata.
+
+        Raises:
+            UnfitError: it has something in it that overlayfs would misunderstand.
+        """
+        upper = _snapshot(root)
+        made = bare(upper)
+        _Difference(self.opaque, made).compare(self._below, upper)
+        inside = {node for _, node in _all(made) if node.children is None}
+        relinked = inside & self._known  # of a new file all names are new
+        if relinked:
+            _complete_links(upper, made, relinked)
+        self._known |= inside
+        self._below = upper
+        return made
+
+
+def bare(folder: Node) -> Node:
+    """A folder like ``folder``, empty."""
+    return Node(folder.mode, folder.uid, folder.gid, folder.mtime_ns, xattrs=folder.xattrs, children={})
+
+
+def _snapshot(root: Node) -> Node:
     """The tree as it is now. Folders are copied, since they are changed in place; other nodes never change."""
     copied = bare(root)
     waiting = [(root, copied)]
@@ -39,64 +78,22 @@ def snapshot(root: Node) -> Node:
     return copied
 
 
-def bare(folder: Node) -> Node:
-    """A folder like ``folder``, empty."""
-    return Node(folder.mode, folder.uid, folder.gid, folder.mtime_ns, xattrs=folder.xattrs, children={})
-
-
-def is_whiteout(node: Node) -> bool:
-    """Whether overlayfs takes the file for a whiteout."""
-    return stat.S_ISCHR(node.mode) and node.device == (0, 0)
-
-
-def check_fit(root: Node) -> None:
-    """See that an image's tree holds nothing that overlayfs would misunderstand.
-
-    Raises:
-        UnfitError: it does; a sentence.
-    """
-    for name, node in _all(root):
-        if is_whiteout(node):
-            raise UnfitError(f"the device {show(name)} is number 0:0, which overlayfs takes for a removal")
-        for attribute in node.xattrs:
-            if attribute.startswith(PRIVATE_XATTRS):
-                raise UnfitError(
-                    f"{show(name)} has the attribute {show(attribute)}, which is overlayfs's own"
-                )
-
-
-def difference(lower: Node, upper: Node, opaque: Mapping[bytes, bytes]) -> Node:
-    """The layer that makes ``upper`` of ``lower``; both are snapshots.
-
-    Args:
-        lower: the merged tree below.
-        upper: the merged tree with the layer.
-        opaque: the attribute that marks an opaque folder.
-
-    Returns:
-        A tree of its own folders, with whiteouts, and markers among the attributes. Its root always has ``upper``'s metadata.
-    """
-    made = bare(upper)
-    work = _Difference(opaque)
-    work.compare(lower, upper, made)
-    _complete_links(upper, made)
-    return made
-
-
 _Pair = tuple[Node, bytes, Mapping[bytes, bytes] | None]
 
 
 @define(eq=False)
 class _Difference:
+    """Fills ``made``, the root of the new layer."""
+
     opaque: Mapping[bytes, bytes]
-    _root: Node | None = None
+    made: Node
     #: Parent and name of folders that are in both trees, with the attributes of those that have the same metadata.
     _pairs: list[_Pair] = field(factory=list[_Pair])
     _waiting: list[tuple[Node, Node, Node]] = field(factory=list[tuple[Node, Node, Node]])
 
-    def compare(self, lower: Node, upper: Node, made: Node) -> None:
-        self._root = made
-        self._waiting.append((lower, upper, made))
+    def compare(self, lower: Node, upper: Node) -> None:
+        _check_fit(b"", upper)
+        self._waiting.append((lower, upper, self.made))
         while self._waiting:
             self._folder(*self._waiting.pop())
         for parent, name, plain in reversed(self._pairs):  # folders below others come later
@@ -112,22 +109,20 @@ class _Difference:
         shines_through = False
         for name, child in children.items():
             old = old_children.get(name)
-            if child.children is None:
-                if old is child:
-                    shines_through = True
-                else:
-                    out[name] = child
-            elif old is None:
-                out[name] = child
+            if old is child:
+                shines_through = True
+            elif child.children is None or old is None:
+                out[name] = _checked(name, child)
             elif old.children is None:
-                out[name] = self._marked(child)
+                out[name] = self._marked(_checked(name, child))
             else:
                 shines_through = True
                 out[name] = below = bare(child)
+                _check_fit(name, below)
                 self._pairs.append((made, name, child.xattrs if _same(old, child) else None))
                 self._waiting.append((old, child, below))
         gone = old_children.keys() - children.keys()
-        if gone and not shines_through and made is not self._root:  # a root is never looked at for markers
+        if gone and not shines_through and made is not self.made:  # a root is never looked at for markers
             made.xattrs = {**made.xattrs, **self.opaque}
         else:
             out.update((name, Node(stat.S_IFCHR)) for name in gone)
@@ -141,6 +136,22 @@ class _Difference:
         return made
 
 
+def _checked(name: bytes, new: Node) -> Node:
+    """A file, or a whole folder, that is not below."""
+    for inner, node in _all(new):
+        _check_fit(inner or name, node)
+    return new
+
+
+def _check_fit(name: bytes, node: Node) -> None:
+    """See that overlayfs would not misunderstand a file of an image."""
+    if stat.S_ISCHR(node.mode) and node.device == (0, 0):
+        raise UnfitError(f"the device {show(name)} is number 0:0, which overlayfs takes for a removal")
+    for attribute in node.xattrs:
+        if attribute.startswith(PRIVATE_XATTRS):
+            raise UnfitError(f"{show(name)} has the attribute {show(attribute)}, which is overlayfs's own")
+
+
 def _same(one: Node, other: Node) -> bool:
     """Whether two folders have the same metadata."""
     return (one.mode, one.uid, one.gid, one.mtime_ns, dict(one.xattrs)) == (
@@ -152,32 +163,19 @@ def _same(one: Node, other: Node) -> bool:
     )
 
 
-def _complete_links(upper: Node, made: Node) -> None:
-    """A file that the layer has under one of its names it must have under all: hard links do not reach into lower layers."""
-    inside = {node for _, node in _all(made) if node.children is None}
-    names: dict[Node, list[tuple[bytes, ...]]] = {}
+def _complete_links(upper: Node, made: Node, relinked: set[Node]) -> None:
+    """Lower files that got a new name the layer must have under all names: hard links do not reach into lower layers."""
+    found: list[tuple[tuple[bytes, ...], Node]] = []
     waiting: list[tuple[tuple[bytes, ...], Node]] = [((), upper)]
-    several = _several(upper) & inside
-    while waiting and several:
+    while waiting:
         path, folder = waiting.pop()
         for name, child in (folder.children or {}).items():
             if child.children is not None:
                 waiting.append(((*path, name), child))
-            elif child in several:
-                names.setdefault(child, []).append((*path, name))
-    for node, paths in names.items():
-        for path in paths:
-            _put(upper, made, path, node)
-
-
-def _several(root: Node) -> set[Node]:
-    """Files with several names."""
-    seen: set[Node] = set()
-    several: set[Node] = set()
-    for _, node in _all(root):
-        if node.children is None:
-            (several if node in seen else seen).add(node)
-    return several
+            elif child in relinked:
+                found.append(((*path, name), child))
+    for path, node in found:
+        _put(upper, made, path, node)
 
 
 def _put(upper: Node, made: Node, path: tuple[bytes, ...], node: Node) -> None:

@@ -13,7 +13,7 @@ from monocore_core.keyed import Check
 from monocore_core.layertar import Segment
 from monocore_core.layertree import Tree, distinct
 from monocore_core.model.image import Layer
-from monocore_layer_overlayfs.difference import bare, check_fit, difference, snapshot
+from monocore_layer_overlayfs.difference import Differences, bare
 from monocore_layer_overlayfs.identity import identity
 from monocore_layer_overlayfs.mount import MAX_LAYERS
 from monocore_layer_overlayfs.record import FORMAT
@@ -44,19 +44,16 @@ def plan(layers: Sequence[Layer], ability: Ability, keep: Keep, limits: Limits, 
         OSError: a layer cannot be read.
     """
     opaque = {OPAQUE[ability.userxattr]: b"y"}
-    below = Node(stat.S_IFDIR | 0o755, children={})
+    differences = Differences(opaque)
     made: list[Node] = []
     seen = 0
 
     def applied(tree: Tree) -> None:
-        nonlocal below, seen
+        nonlocal seen
         seen += 1
         if len(layers) - seen >= MAX_LAYERS - 1:  # the lowest of too many become one
             return
-        now = snapshot(tree.root)
-        check_fit(now)
-        made.append(difference(below, now, opaque))
-        below = now
+        made.append(differences.add(tree.root))
 
     tree = read_tree(layers, keep, limits, check, applied)
     if not made:
