@@ -26,7 +26,7 @@ def read_record(folder: Path, kind: str) -> Mapping[str, object] | None:
     try:
         with (folder / NAME).open("rb") as file:
             table: object = json.loads(file.read(_MAX_SIZE))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(table, dict):
         return None
