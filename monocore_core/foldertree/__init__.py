@@ -8,7 +8,7 @@ Worked example::
 
     keep = Keep.here()
     merge_into(work / "root", image.layers, keep, Limits(), check)
-    for sentence in keep.notes.sentences():          # what this user or file system could not keep
+    for sentence in keep.warnings():                 # what this user or file system could not keep
         host.emit(Warned(sentence))
 """
 

@@ -16,6 +16,10 @@ from monocore_core.layertree import show
 from monocore_core.model.rootfs import Ownership
 
 OVERRIDE = "user.containers.override_stat"
+_NOT_ROOT = (
+    "the image's owners are kept in extended attributes only, since we are not root: where the VMM does not read"
+    f" {OVERRIDE}, every file in the guest belongs to one user"
+)
 _OVERRIDE = OVERRIDE.encode()
 #: What :meth:`Keep.make` returns beside descriptors.
 COMPLETE, LEFT_OUT = -1, -2
@@ -47,6 +51,11 @@ class Keep:
     def here(cls) -> Keep:
         """The best that this process can do."""
         return cls(Ownership.NATIVE if os.geteuid() == 0 else Ownership.OVERRIDE_STAT)
+
+    def warnings(self) -> list[str]:
+        """What to tell a person of a tree that was written, in sentences."""
+        lost = [] if self.ownership is Ownership.NATIVE else [_NOT_ROOT]
+        return self.notes.sentences() + lost
 
     def make(self, at: int, name: bytes, node: Node, path: bytes) -> int:
         """Make anything but a folder, without content.

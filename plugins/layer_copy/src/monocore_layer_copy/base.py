@@ -8,7 +8,7 @@ from typing import cast
 
 from attrs import frozen
 
-from monocore_core.foldertree import Keep, Limits, Notes, merge_into
+from monocore_core.foldertree import Keep, Limits, merge_into
 from monocore_core.keyed import Check, read_record, storage_errors, sync_all, write_record
 from monocore_core.model.image import Layer
 from monocore_core.model.rootfs import DirectoryRoot, Ownership
@@ -63,7 +63,7 @@ def record(base: Base, folder: Path, **more: str) -> None:
 
 def build(
     layers: Sequence[Layer], places: tuple[Path, Path], max_entries: int, check: Check
-) -> tuple[Base, Notes]:
+) -> tuple[Base, Sequence[str]]:
     """Make the tree.
 
     Args:
@@ -73,7 +73,7 @@ def build(
         check: called now and then; raises to stop.
 
     Returns:
-        What it is, and what could not be kept.
+        What it is, and what could not be kept, in sentences.
 
     Raises:
         Corrupt: a layer is malformed; named. Likewise LimitExceeded and Unsupported.
@@ -86,4 +86,4 @@ def build(
         check()
         base = Base(final / TREE, diff_ids(layers), keep.ownership)
         record(base, work)
-    return base, keep.notes
+    return base, keep.warnings()

@@ -15,7 +15,7 @@ from monocore_core.interfaces.provider import Host
 from monocore_core.keyed import Check, KeyedFolders
 from monocore_core.model.events import Listener, Warned
 from monocore_core.model.image import Layer
-from monocore_core.model.rootfs import DirectoryRoot, Ownership
+from monocore_core.model.rootfs import DirectoryRoot
 from monocore_layer_copy import base
 from monocore_layer_copy.base import Base
 from monocore_layer_copy.options import CopyOptions
@@ -63,20 +63,12 @@ async def ensure_base(
         return found if found is not None and found.layers == wanted else None
 
     def build(work: Path, final: Path, check: Check) -> Base:
-        made, notes = base.build(layers, (work, final), max_entries, check)
-        for sentence in notes.sentences():
+        made, warnings = base.build(layers, (work, final), max_entries, check)
+        for sentence in warnings:
             emit(Warned(sentence))
-        if made.ownership is Ownership.OVERRIDE_STAT:
-            emit(Warned(NOT_ROOT))
         return made
 
     return await folders.ensure(key, find, build)
-
-
-NOT_ROOT = (
-    "the image's owners are kept in extended attributes only, since we are not root: where the VMM does not read"
-    " user.containers.override_stat, every file in the guest belongs to one user"
-)
 
 
 def complete_keys(folders: KeyedFolders) -> frozenset[str]:

@@ -158,7 +158,7 @@ class OverlayMerger:
             self._emit(Warned(f"layer_overlayfs copies the layers instead of mounting them: {reason}"))
             keep = Keep.here()
             made = await self._copy(key, layers, keep)
-        for sentence in keep.notes.sentences():
+        for sentence in keep.warnings():
             self._emit(Warned(sentence))
         return made
 
