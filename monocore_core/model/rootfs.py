@@ -23,6 +23,17 @@ class RootKind(StrEnum):
     DISK = "disk"
 
 
+class Ownership(StrEnum):
+    """Where the owners and modes of a folder's files stand."""
+
+    NATIVE = "native"
+    """Where they belong: the files have them."""
+    OVERRIDE_STAT = "override_stat"
+    """The files are the user's who made them, and readable by it; what the image says is in the extended attribute
+    ``user.containers.override_stat`` of files and folders (``uid:gid:0mode``, the mode octal without the type), as libkrun
+    for macOS and fuse-overlayfs read it."""
+
+
 @frozen
 class DirectoryRoot:
     """A folder on the host that holds the merged tree; served to the guest over virtiofs.
@@ -30,10 +41,12 @@ class DirectoryRoot:
     Attributes:
         path: the tree's root.
         writable: whether the guest may write into the folder itself. When False the guest puts an overlay on top.
+        ownership: where the owners and modes stand.
     """
 
     path: Path
     writable: bool = False
+    ownership: Ownership = Ownership.NATIVE
 
     @property
     def kind(self) -> RootKind:

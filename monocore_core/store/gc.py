@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -181,14 +182,35 @@ def layer_lock(diff_id: Digest) -> str:
 
 
 def tree_usage(root: Path) -> Usage:
-    """Of all files below a folder; folders themselves and hard links count as what they take."""
-    return sum((_usage(path) for path in _files(root)), Usage())
+    """Of all files below a folder, each counted once whatever its names; folders themselves count nothing.
+
+    Guests may have written there: it can be deeper than any stack, and what is mounted in it is elsewhere.
+    """
+    seen: set[tuple[int, int]] = set()
+    files = size = allocated = 0
+    for status in _files(root):
+        if status.st_nlink > 1:
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+        files, size, allocated = files + 1, size + status.st_size, allocated + status.st_blocks * 512
+    return Usage(files, size, allocated)
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            yield Path(folder, name)
+def _files(root: Path) -> Iterator[os.stat_result]:
+    """Of every file below ``root`` on its own file system; what comes, goes or cannot be named meanwhile is passed over."""
+    waiting = [os.fspath(root)]
+    with suppress(OSError):
+        device = root.lstat().st_dev
+        while waiting:
+            with suppress(OSError), os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    with suppress(OSError):
+                        status = entry.stat(follow_symlinks=False)
+                        if not entry.is_dir(follow_symlinks=False):
+                            yield status
+                        elif status.st_dev == device:
+                            waiting.append(entry.path)
 
 
 def _usage(path: Path) -> Usage:

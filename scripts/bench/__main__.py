@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monocore_core.errors import MonocoreError
-from scripts.bench import assemble, machine, pull
+from scripts.bench import assemble, machine, pull, unpack
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
 
 SECTIONS: Mapping[str, Callable[[Path, bool], Section]] = {
     "pull": pull.measure,
     "assembly": assemble.measure,
+    "unpack": unpack.measure,
     "boot": machine.boot,
     "roundtrip": machine.round_trip,
 }

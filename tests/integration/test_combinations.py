@@ -6,6 +6,8 @@ hardware virtualisation carry the marker ``kvm``: they run where it works, which
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,17 @@ def combination(pair: Combination) -> object:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("combinations") / "home"
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("combinations") / "home"
+    yield home
+    asyncio.run(without_roots(home))
+
+
+async def without_roots(home: Path) -> None:
+    """Remove the image with its roots, some of which are mounts."""
+    async with Engine.open(Settings(home)) as engine:
+        engine.store.prune(all_unused=True)
+        await engine.sweep_roots()
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monocore_layer_erofs.sparse import MAX_CHUNKS, Spill, chunk_map
-from monocore_layer_erofs.tree import Scattered
 
 from monocore_core.erofs import BLOCK, Node
 from monocore_core.errors import LimitExceeded
 from monocore_core.layertar import Segment
+from monocore_core.layertree import Scattered
 
 TAR = b"".join(bytes([value]) * 97 for value in range(1, 251))
 

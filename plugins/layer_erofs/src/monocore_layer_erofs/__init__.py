@@ -1,6 +1,6 @@
 """Merged roots as metadata-only EROFS over layer tars: nothing is copied, nothing needs root.
 
-See :mod:`.tree` for how layers are applied, :mod:`monocore_core.erofs` for the format, :mod:`.build` for the disk.
+See :mod:`monocore_core.layertree` for how layers are applied, :mod:`monocore_core.erofs` for the format, :mod:`.build` for the disk.
 """
 
 from __future__ import annotations

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import frozen
 
 from monocore_core.erofs import BLOCK, Limits, plan, render
-from monocore_core.errors import Corrupt, LimitExceeded, Unsupported
-from monocore_core.layertar import read_layer
+from monocore_core.keyed import storage_errors, sync_folder, write_file
+from monocore_core.layertree import Tree, distinct, merge, named
 from monocore_core.model.image import Layer
 from monocore_layer_erofs import record
-from monocore_layer_erofs.disk import storage_errors, sync_folder
 from monocore_layer_erofs.options import ErofsOptions
 from monocore_layer_erofs.record import FORMAT, Piece, Record
 from monocore_layer_erofs.sparse import Spill, chunk_map
-from monocore_layer_erofs.tree import Tree
 from monocore_layer_erofs.vmdk import Extent, descriptor
 
 DESCRIPTOR = "disk.vmdk"
@@ -63,7 +61,7 @@ def build(job: Job) -> Record:
 
 
 def _build(job: Job, stack: ExitStack) -> Record:
-    layers = list({layer.diff_id: layer for layer in job.layers}.values())
+    layers = distinct(job.layers)
     spill = Spill(job.folder / SPILL, source=len(layers), limit=job.options.max_spill)
     stack.callback(spill.abandon)
     tree = _merge(job, layers, stack, spill)
@@ -76,7 +74,7 @@ def _build(job: Job, stack: ExitStack) -> Record:
     starts, end = _starts(sizes, layout.blocks)
     metadata = render(layout, starts, end=end, uuid=_uuid(job.layers), name=VOLUME)
     job.check()
-    _write(job.folder / METADATA, metadata)
+    write_file(job.folder / METADATA, metadata)
     pieces = [Piece(job.final / METADATA, len(metadata))]
     for index in sorted(sizes):
         spilled = index == spill.source
@@ -86,31 +84,25 @@ def _build(job: Job, stack: ExitStack) -> Record:
             else Piece(Path(os.path.abspath(layers[index].path)), layers[index].size)  # noqa: PTH100 - no symlinks resolved
         )
     text = descriptor(Extent(piece.path, piece.size // BLOCK) for piece in pieces)
-    _write(job.folder / DESCRIPTOR, text)
+    write_file(job.folder / DESCRIPTOR, text)
     made = Record(
         format=FORMAT,
         layers=tuple(str(layer.diff_id) for layer in job.layers),
         files=(Piece(job.final / DESCRIPTOR, len(text)), *pieces),
     )
-    _write(job.folder / record.NAME, made.dump())
+    write_file(job.folder / record.NAME, made.dump())
     sync_folder(job.folder)
     return made
 
 
 def _merge(job: Job, layers: Sequence[Layer], stack: ExitStack, spill: Spill) -> Tree:
     """Apply the layers, and give chunk maps to the files that need them."""
-    index = {layer.diff_id: number for number, layer in enumerate(layers)}
     tree = Tree(max_entries=job.options.max_entries, warn=job.warn, check=job.check)
-    for layer in job.layers:
-        with _named(layer), layer.path.open("rb") as tar:
-            size = os.fstat(tar.fileno()).st_size
-            if size != layer.size:
-                raise Corrupt(f"the tar has {size} bytes instead of {layer.size}")
-            tree.apply(index[layer.diff_id], size, read_layer(tar))
+    merge(tree, job.layers)
     tars: dict[int, int] = {}
     for item in tree.reachable(tree.scattered):
         layer = layers[item.source]
-        with _named(layer):
+        with named(layer):
             if item.source not in tars:
                 tars[item.source] = stack.enter_context(layer.path.open("rb")).fileno()
             usable = layer.size - layer.size % BLOCK
@@ -131,19 +123,3 @@ def _starts(sizes: Mapping[int, int], first: int) -> tuple[dict[int, int], int]:
 def _uuid(layers: Sequence[Layer]) -> bytes:
     text = "\n".join((f"monocore layer_erofs {FORMAT}", *(str(layer.diff_id) for layer in layers)))
     return hashlib.sha256(text.encode()).digest()[:16]
-
-
-def _write(path: Path, data: bytes | bytearray) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _named(layer: Layer) -> Generator[None]:
-    """Say in which layer something is wrong."""
-    try:
-        yield
-    except (Corrupt, LimitExceeded, Unsupported) as error:
-        raise type(error)(f"layer {layer.diff_id.short}: {error.brief}", hint=error.hint) from error

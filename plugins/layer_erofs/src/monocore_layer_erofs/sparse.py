@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from monocore_core.erofs import BLOCK, Chunks
 from monocore_core.errors import Corrupt, LimitExceeded
 from monocore_core.layertar import Segment
-from monocore_layer_erofs.tree import Scattered
+from monocore_core.layertree import Scattered
 
 #: Chunks of one file: beyond it, chunks get larger, and those that are partly hole are copied.
 MAX_CHUNKS = 1 << 16

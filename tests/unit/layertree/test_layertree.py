@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from monocore_layer_erofs.tree import MAX_DEPTH, Tree
 
 from monocore_core.errors import Corrupt, LimitExceeded, Unsupported
 from monocore_core.layertar import Entry, EntryKind, LayerEvent, Opaque, Segment, Whiteout
+from monocore_core.layertree import Tree
+from monocore_core.layertree.tree import MAX_DEPTH
 
 
 def file(path: bytes, size: int = 0, position: int = 0) -> Entry:

@@ -122,7 +122,7 @@ class Tree:
         if self._count > self.max_entries:
             raise LimitExceeded(
                 f"the layers have more than {self.max_entries} entries",
-                hint="raise max_entries in [plugins.layer_erofs]",
+                hint="raise max_entries in the layer merger's options",
             )
         self.check()
 
@@ -190,7 +190,7 @@ class Tree:
             if kind is EntryKind.SYMLINK:
                 if not 0 < len(entry.link) <= TARGET_MAX:
                     raise Unsupported(
-                        f"{_show(entry.path)}: a symlink's target of {len(entry.link)} bytes is not possible"
+                        f"{show(entry.path)}: a symlink's target of {len(entry.link)} bytes is not possible"
                     )
                 node.mode, node.data = stat.S_IFLNK | 0o777, entry.link
             return node
@@ -200,7 +200,7 @@ class Tree:
             if not length:
                 return node
             if position + length > size:
-                raise Corrupt(f"{_show(entry.path)}: its data goes beyond the end of the tar")
+                raise Corrupt(f"{show(entry.path)}: its data goes beyond the end of the tar")
             if not position % BLOCK and position + length <= whole:
                 node.source, node.block = source, position // BLOCK
                 return node
@@ -217,16 +217,16 @@ class Tree:
         folder = self._walk(head)
         node = folder.children.get(name) if folder is not None and folder.children is not None else None
         if node is None:
-            raise Corrupt(f"{_show(entry.path)}: hard link to {_show(entry.link)}, which does not exist")
+            raise Corrupt(f"{show(entry.path)}: hard link to {show(entry.link)}, which does not exist")
         if node.children is not None:
-            raise Corrupt(f"{_show(entry.path)}: hard link to {_show(entry.link)}, which is a folder")
+            raise Corrupt(f"{show(entry.path)}: hard link to {show(entry.link)}, which is a folder")
         return node
 
     def _xattrs(self, entry: Entry) -> dict[bytes, bytes]:
         kept = {name: value for name, value in entry.xattrs.items() if representable(name)}
         for name in entry.xattrs.keys() - kept.keys():
             self.warn(
-                f"{_show(entry.path)}: extended attribute {_show(name)} is in no namespace of Linux, left out"
+                f"{show(entry.path)}: extended attribute {show(name)} is in no namespace of Linux, left out"
             )
         return kept
 
@@ -274,7 +274,7 @@ class Tree:
                 todo.extend(child.data.split(b"/")[::-1])
                 continue
             if create:
-                raise Corrupt(f"{_show(path)}: {_show(name)} on the way to it is not a folder")
+                raise Corrupt(f"{show(path)}: {show(name)} on the way to it is not a folder")
             return None
         return stack[-1]
 
@@ -297,17 +297,17 @@ def _child(folder: Node, name: bytes, *, create: bool) -> Node | None:
 
 def _check_hops(hops: int, path: bytes) -> None:
     if hops > MAX_HOPS:
-        raise Corrupt(f"{_show(path)}: more than {MAX_HOPS} symlinks on the way")
+        raise Corrupt(f"{show(path)}: more than {MAX_HOPS} symlinks on the way")
 
 
 def _check_segments(entry: Entry, segments: tuple[Segment, ...], size: int) -> None:
     end = 0
     for segment in segments:
         if segment.offset < end or segment.length < 0 or segment.position < 0:
-            raise Corrupt(f"{_show(entry.path)}: its sparse map is not in order")
+            raise Corrupt(f"{show(entry.path)}: its sparse map is not in order")
         end = segment.offset + segment.length
         if end > entry.size or segment.position + segment.length > size:
-            raise Corrupt(f"{_show(entry.path)}: its sparse map goes beyond its data")
+            raise Corrupt(f"{show(entry.path)}: its sparse map goes beyond its data")
 
 
 def _batches(events: Iterable[LayerEvent]) -> Iterable[list[LayerEvent]]:
@@ -316,6 +316,6 @@ def _batches(events: Iterable[LayerEvent]) -> Iterable[list[LayerEvent]]:
         yield batch
 
 
-def _show(path: bytes) -> str:
-    """For a message: printable, bounded."""
+def show(path: bytes) -> str:
+    """A path for a message: printable, bounded."""
     return repr(path[:200])[1:]

@@ -1,0 +1,55 @@
+"""The host's disk: its refusals as our errors, and folders made durable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monocore_core.errors import StorageError
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
+    descriptor_ = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor_)
+    finally:
+        os.close(descriptor_)
+
+
+def sync_all(folder: Path) -> None:
+    """Bring everything on the file system of ``folder`` to the disk: for thousands of new files one call, not thousands.
+
+    Raises:
+        OSError: something could not be written, perhaps of others.
+    """
+    import ctypes  # noqa: PLC0415 - finding what exists does not need it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor_ = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(descriptor_):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor_)
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Generator[None]:
+    """Turn an ``OSError`` into a StorageError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        name: object = error.filename or folder
+        raise StorageError(f"{name}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes | bytearray) -> None:
+    """A new file, on the disk when this returns."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
