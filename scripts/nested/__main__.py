@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from monocore_vmm_qemu.accel import kvm_problem
-
 from monocore_core.errors import MonocoreError
 from monocore_core.guest.build import native_architecture
+from monocore_core.vmmkit.kvm import kvm_problem
 from scripts.nested.contents import contents, marked_files
 from scripts.nested.image import store_image
 from scripts.nested.machine import run_words
