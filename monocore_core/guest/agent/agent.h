@@ -255,6 +255,7 @@ int port_open(const char *name, char *path, size_t size);
 
 /* ---- vsock.c ---- */
 
+bool kernel_word(const char *name, char *value, size_t size); /* of the kernel's command line */
 unsigned vsock_port(void);           /* that the kernel's command line names, or 0 */
 int vsock_open(unsigned port);       /* the first call: waits for the host */
 int vsock_call(unsigned port);       /* a further one: does not */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,17 +15,29 @@
 static const int64_t HOST_WAIT = 20LL * 1000000000;
 enum { PAUSE_MS = 50 };
 
-unsigned vsock_port(void)
+bool kernel_word(const char *name, char *value, size_t size)
 {
-    static const char word[] = "monocore.vsock=";
     char line[4096];
     int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
     if (fd >= 0)
         close(fd);
     line[n > 0 ? n : 0] = 0;
-    char *found = strstr(line, word);
-    return found ? (unsigned)strtoul(found + sizeof word - 1, NULL, 10) : 0;
+    for (char *word = strtok(line, " \n"); word; word = strtok(NULL, " \n")) {
+        word += *word == '"'; /* libkrun quotes what it takes for an environment */
+        if (strncmp(word, name, strlen(name)) == 0 && word[strlen(name)] == '=') {
+            snprintf(value, size, "%s", word + strlen(name) + 1);
+            value[strcspn(value, "\"")] = 0;
+            return true;
+        }
+    }
+    return false;
+}
+
+unsigned vsock_port(void)
+{
+    char value[16];
+    return kernel_word("monocore.vsock", value, sizeof value) ? (unsigned)strtoul(value, NULL, 10) : 0;
 }
 
 int vsock_call(unsigned port)
