@@ -88,7 +88,10 @@ void send_fault(uint32_t id, const struct fault *f);
 
 /* ---- channel.c: the host's end: sessions, frames in ---- */
 
-void channel_start(int epoll, int fd, bool listening, const char *port);
+enum channel_kind { CHANNEL_PORT, CHANNEL_SOCKET, CHANNEL_LISTENER };
+void channel_start(int epoll, int fd, enum channel_kind kind);
+void channel_connected(int fd); /* in place of the last one */
+bool channel_lost(void);        /* there is no connection */
 void channel_event(uint32_t events);
 void channel_accept(void);
 /* Read, write and carry out what is possible; true when something was done. */
@@ -249,6 +252,14 @@ int time_set(int64_t ns, struct fault *f);
 /* Mounts that PID 1 needs before anything; opens the port. */
 void boot_mounts(void);
 int port_open(const char *name, char *path, size_t size);
+
+/* ---- vsock.c ---- */
+
+bool kernel_word(const char *name, char *value, size_t size); /* of the kernel's command line */
+unsigned vsock_port(void);           /* that the kernel's command line names, or 0 */
+int vsock_open(unsigned port);       /* the first call: waits for the host */
+int vsock_call(unsigned port);       /* a further one: does not */
+void vsock_again(int timer, bool on); /* wakes the loop until the host is back */
 /* Wait for a uevent, at most `ms`; false when time is up. */
 int uevent_open(void);
 bool uevent_wait(int fd, int64_t deadline);

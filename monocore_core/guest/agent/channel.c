@@ -18,6 +18,7 @@ enum state { LOST, SESSION }; /* LOST: only a hello is looked for */
 
 static struct {
     int epoll, fd, listener;
+    enum channel_kind kind;
     bool readable, writable, was_open;
     enum state state;
     uint32_t token;
@@ -58,12 +59,12 @@ static void hung_up(void)
     channel_broken();
     ch.was_open = false;
     ch.at = ch.end = 0;
-    if (ch.listener >= 0 || test_mode) {
+    if (ch.kind != CHANNEL_PORT) {
         if (ch.fd >= 0)
             close(ch.fd);
         ch.fd = -1;
     }
-    if (test_mode ? ch.listener < 0 : had)
+    if (test_mode ? ch.kind != CHANNEL_LISTENER : had)
         state_tied();
 }
 
@@ -73,31 +74,38 @@ static void watch(int fd, uint64_t tag)
     epoll_ctl(ch.epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-void channel_start(int epoll, int fd, bool listening, const char *port)
+void channel_start(int epoll, int fd, enum channel_kind kind)
 {
-    (void)port;
     ch.epoll = epoll;
-    ch.fd = listening ? -1 : fd;
-    ch.listener = listening ? fd : -1;
+    ch.kind = kind;
+    ch.fd = kind == CHANNEL_LISTENER ? -1 : fd;
+    ch.listener = kind == CHANNEL_LISTENER ? fd : -1;
     ch.readable = ch.writable = true;
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
-    watch(fd, listening ? 2 : 1);
+    watch(fd, kind == CHANNEL_LISTENER ? 2 : 1);
 }
+
+void channel_connected(int fd)
+{
+    channel_broken();
+    if (ch.fd >= 0)
+        close(ch.fd);
+    ch.fd = fd;
+    ch.at = ch.end = 0;
+    ch.readable = ch.writable = true;
+    ch.was_open = false;
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    watch(fd, 1);
+}
+
+bool channel_lost(void) { return ch.fd < 0; }
 
 void channel_accept(void)
 {
     int fd;
-    while ((fd = accept4(ch.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-        channel_broken();
-        if (ch.fd >= 0)
-            close(ch.fd);
-        ch.fd = fd;
-        ch.at = ch.end = 0;
-        ch.readable = ch.writable = true;
-        ch.was_open = false;
-        watch(fd, 1);
-    }
+    while ((fd = accept4(ch.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+        channel_connected(fd);
 }
 
 void channel_event(uint32_t events)

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TAG_CHANNEL = 1, TAG_LISTENER = 2, TAG_SIGNAL = 3, TAG_TIMER = 5 };
+enum { TAG_CHANNEL = 1, TAG_LISTENER = 2, TAG_SIGNAL = 3, TAG_TIMER = 5, TAG_AGAIN = 6 };
 enum { SETTLE_MS = 2000 }; /* after SIGKILL, and for the goodbye to leave */
 
 bool test_mode, is_set_up, is_tied;
@@ -26,6 +26,9 @@ int64_t started_ns, listening_ns;
 
 static enum { RUNNING, TERMINATING, KILLING, LEAVING } phase;
 static int timer = -1;
+static unsigned vsock; /* port of the host's that the channel calls, or 0 */
+static int again = -1;  /* timer while there is no channel */
+static bool calling;
 
 int64_t now_ns(void)
 {
@@ -192,6 +195,17 @@ static void watch(int epoll, int fd, uint64_t tag)
     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+static void call_again(void)
+{
+    uint64_t count;
+    int fd;
+    if (read(again, &count, sizeof count) > 0 && calling && (fd = vsock_call(vsock)) >= 0) {
+        calling = false;
+        vsock_again(again, false);
+        channel_connected(fd);
+    }
+}
+
 static bool handle(const struct epoll_event *event, int signals)
 {
     uint64_t tag = event->data.u64, count;
@@ -210,6 +224,9 @@ static bool handle(const struct epoll_event *event, int signals)
         return false;
     case TAG_TIMER:
         return read(timer, &count, sizeof count) > 0;
+    case TAG_AGAIN:
+        call_again();
+        return false;
     default:
         ops_event(tag, event->events);
         return false;
@@ -228,6 +245,10 @@ static _Noreturn void loop(int epoll, int signals)
         busy = channel_work();
         busy |= ops_work();
         busy |= channel_work();
+        if (vsock && !calling && channel_lost()) {
+            calling = true;
+            vsock_again(again, true);
+        }
         if (phase != RUNNING)
             shutdown_work(timed_out);
     }
@@ -271,9 +292,10 @@ int main(int argc, char **argv)
     if (!test_mode) {
         char path[300];
         boot_mounts();
-        fd = port_open("monocore.agent", path, sizeof path);
+        vsock = vsock_port();
+        fd = vsock ? vsock_open(vsock) : port_open("monocore.agent", path, sizeof path);
         if (fd < 0)
-            die("no port named monocore.agent");
+            die(vsock ? "the host does not answer" : "no port named monocore.agent");
     } else {
         prctl(PR_SET_CHILD_SUBREAPER, 1);
     }
@@ -282,7 +304,11 @@ int main(int argc, char **argv)
     ops_start(epoll);
     watch(epoll, signals, TAG_SIGNAL);
     watch(epoll, timer, TAG_TIMER);
-    channel_start(epoll, fd, listening != 0, NULL);
+    if (vsock) {
+        again = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+        watch(epoll, again, TAG_AGAIN);
+    }
+    channel_start(epoll, fd, listening ? CHANNEL_LISTENER : vsock || test_mode ? CHANNEL_SOCKET : CHANNEL_PORT);
     listening_ns = now_ns();
     loop(epoll, signals);
 }

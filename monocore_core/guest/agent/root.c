@@ -114,10 +114,25 @@ static bool try_disk(const char *serial, char *path, size_t size)
     return found;
 }
 
+/* Where disks have no serials the kernel's command line names them, in order, after the one that we booted from. */
+static bool listed_disk(const char *name, char *path, size_t size)
+{
+    char names[1024];
+    char letter = 'b';
+    if (!kernel_word("monocore.disks", names, sizeof names))
+        return false;
+    for (char *one = strtok(names, ","); one && letter <= 'z'; one = strtok(NULL, ","), letter++)
+        if (!strcmp(one, name)) {
+            snprintf(path, size, "/dev/vd%c", letter);
+            return access(path, F_OK) == 0;
+        }
+    return false;
+}
+
 static int find_disk(const char *serial, char *path, size_t size, struct fault *f)
 {
     int64_t deadline = now_ns() + DISK_WAIT;
-    if (try_disk(serial, path, size))
+    if (listed_disk(serial, path, size) || try_disk(serial, path, size))
         return 0;
     int events = uevent_open();
     bool found = false;

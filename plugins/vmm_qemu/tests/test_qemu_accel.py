@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from monocore_vmm_qemu.accel import Trust, Verdicts, decide, kvm_problem
+from monocore_vmm_qemu.accel import Trust, Verdicts, decide
 from monocore_vmm_qemu.options import AccelChoice
 
 from monocore_core.errors import Unsupported
+from monocore_core.vmmkit.kvm import kvm_problem
 
 
 def root(folder: Path, *modules: str, device: bool = True) -> Path:

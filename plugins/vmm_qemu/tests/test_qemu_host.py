@@ -12,8 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from monocore_vmm_qemu import PROVIDER, console, process, sockets
-from monocore_vmm_qemu.channel import SocketChannel
+from monocore_vmm_qemu import PROVIDER, sockets
 from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import probe
 from monocore_vmm_qemu.records import Record, Records
@@ -22,6 +21,8 @@ from monocore_vmm_qemu.running import Evidence, classify
 from monocore_core.errors import InvalidInput, MachineError
 from monocore_core.interfaces.provider import Host
 from monocore_core.model.machine import MachineEnd
+from monocore_core.vmmkit import console, process
+from monocore_core.vmmkit.channel import SocketChannel
 
 MIB = 1024 * 1024
 

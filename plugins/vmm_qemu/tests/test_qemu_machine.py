@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 from monocore_vmm_qemu import CAPABILITIES
-from monocore_vmm_qemu.accel import kvm_problem
 from monocore_vmm_qemu.options import QemuOptions
-from monocore_vmm_qemu.process import start_time
 from monocore_vmm_qemu.vmm import QemuVmm, open_vmm
 
 from monocore_core.errors import Conflict, DeadlineExceeded, MachineError, Unsupported
@@ -23,6 +21,8 @@ from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import GuestChannel
 from monocore_core.model.machine import Disk, MachineEnd, MachineSpec
 from monocore_core.model.rootfs import DiskFormat
+from monocore_core.vmmkit.kvm import kvm_problem
+from monocore_core.vmmkit.process import start_time
 
 pytestmark = pytest.mark.integration
 SpecMaker = Callable[..., MachineSpec]
@@ -202,7 +202,7 @@ from pathlib import Path
 from monocore_core.interfaces.provider import Host
 from monocore_core.model.machine import MachineSpec
 from monocore_vmm_qemu import CAPABILITIES
-from monocore_vmm_qemu.accel import kvm_problem
+from monocore_core.vmmkit.kvm import kvm_problem
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.vmm import open_vmm
 

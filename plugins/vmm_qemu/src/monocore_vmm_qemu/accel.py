@@ -1,7 +1,6 @@
 """Whether KVM truly works here.
 
-That ``/dev/kvm`` opens proves nothing: with only ``kvm_pvm`` loaded, an ordinary guest kernel is emulated instruction by
-instruction and never gets anywhere. So the modules are read first, a first boot under KVM has a deadline, and what it showed
+The modules are read first (:mod:`monocore_core.vmmkit.kvm`), a first boot under KVM has a deadline, and what it showed
 is remembered for this boot of the host and this kernel.
 """
 
@@ -16,7 +15,6 @@ from monocore_core.errors import Unsupported
 from monocore_vmm_qemu.jsontext import at, parse
 from monocore_vmm_qemu.options import AccelChoice
 
-_MODULES = ("kvm_intel", "kvm_amd")
 _MAX_REMEMBERED = 32
 
 
@@ -26,25 +24,6 @@ class Trust(StrEnum):
     UNKNOWN = "unknown"
     WORKS = "works"
     FAILS = "fails"
-
-
-def kvm_problem(root: Path, architecture: str) -> str | None:
-    """Why KVM cannot run an ordinary guest, as far as reading tells; None when it may.
-
-    Args:
-        root: ``/``, or a folder that stands for it.
-        architecture: of host and guest, in Go's words.
-    """
-    device = root / "dev/kvm"
-    if not device.exists():
-        return "/dev/kvm does not exist"
-    if not os.access(device, os.R_OK | os.W_OK):
-        return "/dev/kvm may not be opened by this user"
-    if architecture == "arm64" or any((root / "sys/module" / module).is_dir() for module in _MODULES):
-        return None
-    if (root / "sys/module/kvm_pvm").is_dir():
-        return "KVM here is kvm_pvm alone, which cannot run an ordinary guest kernel"
-    return "neither kvm_intel nor kvm_amd is loaded"
 
 
 def decide(choice: AccelChoice, problem: str | None, trust: Trust) -> bool:

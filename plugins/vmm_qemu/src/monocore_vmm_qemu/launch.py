@@ -12,9 +12,10 @@ from attrs import frozen
 from monocore_core.errors import MachineError, StorageError
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import Tap
-from monocore_vmm_qemu import process, shares, sockets
+from monocore_core.vmmkit import process
+from monocore_core.vmmkit.console import ConsolePump, LastWords
+from monocore_vmm_qemu import shares, sockets
 from monocore_vmm_qemu.command import Facts, command_line
-from monocore_vmm_qemu.console import ConsolePump, LastWords
 from monocore_vmm_qemu.kernel import Kernel
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.records import Record, Records
@@ -68,6 +69,7 @@ class Launcher:
                     shares_fd=shares_fd,
                     translation_cache=self.options.translation_cache,
                     durable=self.options.durable,
+                    nested=self.options.nested,
                 )
                 inherit = (
                     facts.agent_fd,

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
 from monocore_core.model.machine import MachineEnd, MachineExit, MachineSpec
+from monocore_core.vmmkit.channel import SocketChannel
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.accel import Trust
-from monocore_vmm_qemu.channel import SocketChannel
 from monocore_vmm_qemu.running import Running
 
 Relaunch = Callable[[], Awaitable[Running]]

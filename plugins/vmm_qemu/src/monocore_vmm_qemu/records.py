@@ -22,7 +22,7 @@ class Record:
 
     Attributes:
         pid: process number.
-        started: its start time, see :func:`~monocore_vmm_qemu.process.start_time`.
+        started: its start time, see :func:`~monocore_core.vmmkit.process.start_time`.
         boot_id: of the host.
         kernel: digest.
         kvm: whether it runs under KVM.

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from monocore_core.errors import MachineError, Unsupported
 from monocore_core.model.machine import Share
-from monocore_vmm_qemu import process, sockets
-from monocore_vmm_qemu.console import LastWords
+from monocore_core.vmmkit import process
+from monocore_core.vmmkit.console import LastWords
+from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.virtiofsd import INSTALL_HINT, arguments, find_virtiofsd, flavour
 
 #: The folder of a machine that the shares are put together in; empty but for the server.

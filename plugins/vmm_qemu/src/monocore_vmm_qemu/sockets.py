@@ -1,69 +1,18 @@
-"""Unix sockets in a machine's folder, whatever the length of its path.
-
-A socket's address holds 107 bytes, a path may hold 4095: the folder is opened and reached through ``/proc/self/fd``. QEMU gets
-sockets that listen already, so it binds nothing and a connection never comes too early.
-"""
+"""The sockets of one machine; QEMU gets those that it serves when they listen already."""
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
-from monocore_core.errors import MachineError
+from monocore_core.vmmkit.sockets import AGENT_SOCKET, connect, listen
+from monocore_core.vmmkit.sockets import remove as _remove
 
-AGENT_SOCKET = "agent.sock"
+__all__ = ["AGENT_SOCKET", "QMP_SOCKET", "SHARES_SOCKET", "connect", "listen", "remove"]
+
 QMP_SOCKET = "qmp.sock"
 SHARES_SOCKET = "shares.sock"
 
 
-def listen(folder: Path, name: str) -> socket.socket:
-    """A listening socket, in place of one that an ended machine left.
-
-    Raises:
-        MachineError: it could not be made.
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        (folder / name).unlink(missing_ok=True)
-        with _short(folder) as prefix:
-            listener.bind(f"{prefix}/{name}")
-        listener.listen(4)
-    except OSError as error:
-        listener.close()
-        raise MachineError(f"{folder / name}: could not be made ({error.strerror})") from error
-    return listener
-
-
-def connect(folder: Path, name: str) -> socket.socket:
-    """A non-blocking socket connected to a listening one; never waits.
-
-    Raises:
-        MachineError: nobody listens.
-    """
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connected.settimeout(0)
-    try:
-        with _short(folder) as prefix:
-            connected.connect(f"{prefix}/{name}")
-    except OSError as error:
-        connected.close()
-        raise MachineError(f"{folder / name}: could not be connected ({error.strerror})") from error
-    return connected
-
-
 def remove(folder: Path) -> None:
-    """Remove the sockets that are there."""
-    for name in (AGENT_SOCKET, QMP_SOCKET, SHARES_SOCKET):
-        (folder / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _short(folder: Path) -> Generator[str]:
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
+    """Remove those that are there."""
+    _remove(folder, AGENT_SOCKET, QMP_SOCKET, SHARES_SOCKET)

@@ -1,4 +1,4 @@
-"""QEMU's process: started without a fork of Python's memory, watched and signalled through its pidfd.
+"""A VMM's process: started without a fork of Python's memory, watched and signalled through its pidfd.
 
 A pidfd never points to another process that was given the same number later, works for children and for processes adopted
 from an earlier life of ours, and wakes the event loop. See pidfd_open(2), proc_pid_stat(5), prctl(2) ``PR_SET_PDEATHSIG``.

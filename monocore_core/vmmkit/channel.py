@@ -1,4 +1,4 @@
-"""The byte stream to the agent's port: a Unix socket whose other end is QEMU's character device."""
+"""The byte stream to the agent's port: a Unix socket whose other end is the VMM's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The guest's console and QEMU's own words, bounded.
+"""The guest's console and the VMM's own words, bounded.
 
-QEMU writes both into pipes and drops what does not fit, so a guest that writes without end neither stops nor fills anything.
-QEMU holds the reading ends as well: nothing breaks when we are gone, and a later process of ours finds the pipes again.
+The VMM writes both into pipes. QEMU drops what does not fit, so a guest that writes without end neither stops nor fills anything; and it
+holds the reading ends as well: nothing breaks when we are gone, and a later process of ours finds the pipes again.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class ConsolePump:
 
 
 class LastWords:
-    """What QEMU said on its standard error, kept in the pipe until someone asks.
+    """What the VMM said on its standard error, kept in the pipe until someone asks.
 
     Args:
         pipe: reading end, non-blocking; owned.
