@@ -61,8 +61,14 @@ def split(argv: list[str]) -> tuple[list[str], str]:
 @pytest.mark.parametrize(
     ("architecture", "kvm", "machine", "serial", "rng"),
     [
-        ("amd64", False, "-machine microvm,acpi=off -accel tcg,thread=multi,tb-size=64 -cpu max", 0, 1),
-        ("amd64", True, "-machine microvm,acpi=off -accel kvm -cpu host", 0, 1),
+        (
+            "amd64",
+            False,
+            "-machine microvm,acpi=off -accel tcg,thread=multi,tb-size=64 -cpu max,svm=off,vmx=off",
+            0,
+            1,
+        ),
+        ("amd64", True, "-machine microvm,acpi=off -accel kvm -cpu host,svm=off,vmx=off", 0, 1),
         (
             "arm64",
             False,
@@ -81,6 +87,14 @@ def test_whole_line(architecture: str, *, kvm: bool, machine: str, serial: int, 
     common = "console=hvc0 quiet panic=-1 root=/dev/vda rootfstype=erofs ro init=/init"
     emulated = "" if kvm else " mitigations=off noreplace-smp no_timer_check tsc=reliable"
     assert append == (common if architecture == "arm64" else f"{common} reboot=t{emulated}")
+
+
+@pytest.mark.parametrize(("kvm", "model"), [(False, "max"), (True, "host")])
+def test_virtualisation_is_shown_to_those_alone_who_ask(*, kvm: bool, model: str) -> None:
+    hidden = command_line(SPEC, evolve(FACTS, kvm=kvm))
+    shown = command_line(SPEC, evolve(FACTS, kvm=kvm, nested=True))
+    assert hidden[hidden.index("-cpu") + 1] == f"{model},svm=off,vmx=off"
+    assert shown[shown.index("-cpu") + 1] == model
 
 
 def test_disks_in_order_with_their_serials() -> None:

@@ -39,6 +39,7 @@ class Facts:
         shares_fd: connection to virtiofsd, or None when nothing is shared.
         translation_cache: MiB, TCG only.
         durable: see :class:`~monocore_vmm_qemu.options.QemuOptions`.
+        nested: likewise.
     """
 
     binary: Path
@@ -50,6 +51,7 @@ class Facts:
     shares_fd: int | None = None
     translation_cache: int = 64
     durable: bool = False
+    nested: bool = False
 
 
 def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
@@ -115,8 +117,15 @@ def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
     if facts.shares_fd is not None:
         board += ",memory-backend=ram"
     if facts.kvm:
-        return ["-machine", board, "-accel", "kvm", "-cpu", "host"]
-    return ["-machine", board, "-accel", f"tcg,thread=multi,tb-size={facts.translation_cache}", "-cpu", "max"]
+        return ["-machine", board, "-accel", "kvm", "-cpu", _processor("host", spec, facts)]
+    accel = f"tcg,thread=multi,tb-size={facts.translation_cache}"
+    return ["-machine", board, "-accel", accel, "-cpu", _processor("max", spec, facts)]
+
+
+def _processor(model: str, spec: MachineSpec, facts: Facts) -> str:
+    """The model, without the virtualisation instructions unless they are asked for: a guest's kernel that finds them offers /dev/kvm."""
+    hides = spec.architecture == "amd64" and not facts.nested
+    return f"{model},svm=off,vmx=off" if hides else model
 
 
 def _bus(spec: MachineSpec, slot: int) -> str:

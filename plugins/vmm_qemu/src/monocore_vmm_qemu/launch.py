@@ -68,6 +68,7 @@ class Launcher:
                     shares_fd=shares_fd,
                     translation_cache=self.options.translation_cache,
                     durable=self.options.durable,
+                    nested=self.options.nested,
                 )
                 inherit = (
                     facts.agent_fd,

@@ -32,6 +32,8 @@ class QemuOptions:
         console_limit: bytes of the guest's console that are kept on disk.
         durable: whether the guest's flushes of writable disks reach the host's disk. Without, a power loss of the host
             (not of the guest) can lose what the guest believes to be written.
+        nested: whether guests have a ``/dev/kvm``, to run machines of their own. It needs an x86_64 host whose KVM allows
+            nesting, or TCG, which emulates AMD's SVM; leave it off for code that you do not trust.
     """
 
     binary: Path | None = None
@@ -42,3 +44,4 @@ class QemuOptions:
     translation_cache: int = field(default=64, validator=[validators.ge(16), validators.le(4096)])
     console_limit: int = field(default=4 * MIB, validator=[validators.ge(4096), validators.le(1024 * MIB)])
     durable: bool = False
+    nested: bool = False
