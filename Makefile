@@ -3,10 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test reference bench demo clean distclean
+.PHONY: help setup lint format test test-kvm reference bench demo clean distclean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install Debian packages and .venv; quick when nothing is missing
 	@scripts/setup
@@ -20,6 +20,9 @@ format: setup ## let ruff put the code in order
 
 test: setup ## every test, then each plugin's with that plugin alone; ARGS='-k name' chooses
 	@scripts/test $(ARGS)
+
+test-kvm: setup ## the tests that need KVM: on it, or where it does not work in a sandbox that has it
+	@scripts/test-kvm $(ARGS)
 
 reference: setup ## write what of the documents comes from the code
 	@.venv/bin/python -m scripts.cli_reference

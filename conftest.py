@@ -19,6 +19,8 @@ import pytest
 SESSION_VARIABLE = "MONOCORE_TEST_SESSION"
 #: When set, a missing program fails its tests instead of skipping them.
 STRICT_VARIABLE = "MONOCORE_TEST_STRICT"
+#: Multiplies every limit of time below: for machines that are slow by nature, as an emulated one is.
+PATIENCE_VARIABLE = "MONOCORE_TEST_PATIENCE"
 #: Seconds that processes get, after the last test, to finish ending.
 GRACE = 5.0
 #: Seconds that the set-up, the call or the tear-down of one test may take; more where it is marked ``slow``.
@@ -45,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @contextmanager
 def _limited(item: pytest.Item, phase: str) -> Generator[None]:
     """Fail a phase of a test that hangs, wherever its main thread waits, so that the rest is run."""
-    limit = SLOW_LIMIT if item.get_closest_marker("slow") else LIMIT
+    limit = (SLOW_LIMIT if item.get_closest_marker("slow") else LIMIT) * _patience()
 
     def give_up(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -58,6 +60,10 @@ def _limited(item: pytest.Item, phase: str) -> Generator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _patience() -> float:
+    return max(1.0, float(os.environ.get(PATIENCE_VARIABLE, "1")))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -133,7 +139,8 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     home = tmp_path_factory.mktemp("home")
     token = uuid.uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("MONOCORE_") and name != STRICT_VARIABLE]:
+        kept = {STRICT_VARIABLE, PATIENCE_VARIABLE}
+        for name in [name for name in os.environ if name.startswith("MONOCORE_") and name not in kept]:
             patch.delenv(name)
         patch.setenv(SESSION_VARIABLE, token)
         patch.setenv("MONOCORE_HOME", str(home / "monocore"))
@@ -148,7 +155,7 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 def _wait_until_empty(look: Callable[[], list[str]]) -> list[str]:
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + GRACE * _patience()
     while (found := look()) and time.monotonic() < deadline:
         time.sleep(0.02)  # other processes' ends cannot be awaited but by looking again
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,10 +27,11 @@ def converter() -> Converter:
     made.register_structure_hook(Path, lambda value, _: Path(_expect(value, str)))
     made.register_structure_hook(Digest, lambda value, _: Digest.parse(_expect(value, str)))
     made.register_structure_hook(Platform, lambda value, _: Platform.parse(_expect(value, str)))
-    made.register_structure_hook(str, lambda value, _: _expect(value, str))
+    made.register_structure_hook(str, lambda value, kind: _scalar(value, str, kind))
     made.register_structure_hook(bool, lambda value, _: _expect(value, bool))
-    made.register_structure_hook(int, lambda value, _: _expect(value, int))
+    made.register_structure_hook(int, lambda value, kind: _scalar(value, int, kind))
     made.register_structure_hook(float, lambda value, _: _number(value))
+    made.register_structure_hook(Enum, _member)
     made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     made.register_unstructure_hook(Path, str)
     made.register_unstructure_hook(Digest, str)
@@ -56,6 +58,18 @@ def _expect(value: object, kind: type[T]) -> T:
 
 def _number(value: object) -> float:
     return float(_expect(value, int)) if isinstance(value, int) else _expect(value, float)
+
+
+def _scalar(value: object, base: type[T], kind: type[object]) -> object:
+    """A hook for a class also gets its subclasses, and a ``StrEnum`` is a ``str``."""
+    return _member(value, kind) if issubclass(kind, Enum) else _expect(value, base)
+
+
+def _member(value: object, kind: type[Enum]) -> Enum:
+    for member in kind:
+        if value is member or (type(value) is type(member.value) and value == member.value):
+            return member
+    raise TypeError(f"expected one of {', '.join(repr(member.value) for member in kind)}, got {value!r:.60}")
 
 
 _WORDS: Mapping[type[object], str] = {

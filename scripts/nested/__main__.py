@@ -19,6 +19,7 @@ from monocore_core.guest.build import native_architecture
 from monocore_core.vmmkit.kvm import kvm_problem
 from scripts.nested.contents import contents, marked_files
 from scripts.nested.image import store_image
+from scripts.nested.kernel import nesting_kernel
 from scripts.nested.machine import run_words
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def _sandboxed(command: Sequence[str], problem: str, limit: int | None) -> list[
     size = sum(layer.size for layer in image.layers) // 2**20
     print(f"test-kvm: an image of {size} MiB, made in {time.monotonic() - begun:.1f} s", file=sys.stderr)
     interactive = limit is None and os.isatty(0) and os.isatty(1)
-    return run_words(image, home, command, limit=limit, interactive=interactive)
+    return run_words(image, home, nesting_kernel(CACHE), command, limit=limit, interactive=interactive)
 
 
 if __name__ == "__main__":

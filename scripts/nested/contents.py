@@ -39,11 +39,17 @@ WELCOME = (
 )  # fmt: skip
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: Folders of data that programs look for by name, where there are any.
-_DATA = ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu", "/usr/lib/qemu")
+_DATA = (
+    "/usr/share/qemu",
+    "/usr/share/seabios",
+    "/usr/lib/ipxe/qemu",
+    "/usr/lib/qemu",
+    "/usr/lib/x86_64-linux-gnu/qemu",
+)
 _DATA_FILES = ("/etc/ld.so.cache", "/etc/mke2fs.conf", "/etc/protocols", "/etc/services")
 #: Data of machines that are not ours.
 _OTHER_MACHINES = re.compile(
-    r"(openbios|skiboot|slof|hppa|palcode|s390|opensbi|u-boot|edk2|.*\.(dtb|lid|elf)\Z|trace-events)"
+    r"(openbios|skiboot|slof|hppa|palcode|s390|opensbi|u-boot|edk2|.*\.(dtb|lid|elf)\Z|trace-events|(audio|chardev|hw|ui)-)"
 )
 #: Packages of ``.venv`` that no test in the guest imports.
 LEFT_OUT = frozenset({

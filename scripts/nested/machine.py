@@ -23,20 +23,27 @@ SETTINGS: Mapping[str, str] = {
 
 
 def run_words(
-    image: Image, home: Path, command: Sequence[str], *, limit: int | None, interactive: bool = False
+    image: Image,
+    home: Path,
+    kernel: Path,
+    command: Sequence[str],
+    *,
+    limit: int | None,
+    interactive: bool = False,
 ) -> list[str]:
     """Words that run ``command`` in a sandbox of ``image``.
 
     Args:
         image: in the store.
         home: of the store.
+        kernel: for the sandbox.
         command: absolute paths mean the same as on this host.
         limit: seconds, or None for as long as it takes.
         interactive: give it our terminal.
     """
     words = [sys.executable, "-m", "monocore_core", "run", "--home", str(home), "--pull", "never"]
     words += ["--vmm", "vmm_qemu", "--cpus", str(VCPUS), "--memory", MEMORY, "--tmpfs", SCRATCH]
-    for name, value in SETTINGS.items():
+    for name, value in {**SETTINGS, "plugins.vmm_qemu.kernel": str(kernel)}.items():
         words += ["--set", f"{name}={value}"]
     for variable in (f"TMPDIR={SCRATCH}", "MONOCORE_TEST_STRICT=1", f"MONOCORE_TEST_PATIENCE={PATIENCE}"):
         words += ["--env", variable]

@@ -140,6 +140,14 @@ def test_a_test_that_hangs_fails_and_the_next_one_runs(session: Session) -> None
     assert "1 failed, 1 passed" in done.stdout
 
 
+def test_patience_stretches_the_limit(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONOCORE_TEST_PATIENCE", "40")
+    done = session(
+        "import subprocess\ndef test_is_slow():\n    subprocess.run(['sleep', '0.8'], check=True)\n"
+    )
+    assert done.returncode == 0, done.stdout
+
+
 def test_tests_have_a_home_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.getbasetemp()
     for name in ("MONOCORE_HOME", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):

@@ -1,5 +1,6 @@
 """The converter reports every problem, with its path, and never guesses."""
 
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import cast
 
@@ -14,8 +15,20 @@ from monocore_core.model.oci import Platform
 from monocore_core.serde import structure, unstructure
 
 
+class Level(Enum):
+    LOW = 1
+    HIGH = 2
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
 @frozen
 class Inner:
+    colour: Colour = Colour.RED
+    level: Level = Level.LOW
     size: int = 1
     ratio: float = 0.5
     names: tuple[str, ...] = ()
@@ -47,12 +60,25 @@ def test_every_problem_is_reported_with_its_path() -> None:
 
 
 def test_an_unknown_key_without_a_neighbour_lists_the_known() -> None:
-    assert problems({"inner": {"zzz": 1}}) == ["inner.zzz: unknown key (known: names, ratio, size)"]
+    assert problems({"inner": {"zzz": 1}}) == [
+        "inner.zzz: unknown key (known: colour, level, names, ratio, size)"
+    ]
 
 
 def test_a_bad_value_speaks_its_own_sentence() -> None:
     (problem,) = problems({"platform": "linux"})
     assert problem == "platform: platform 'linux' is not OS/ARCH[/VARIANT]"
+
+
+def test_a_choice_becomes_its_member_and_nothing_else_does() -> None:
+    made = structure({"colour": "blue", "level": 2}, Inner, "x")
+    assert made.colour is Colour.BLUE
+    assert made.level is Level.HIGH
+    assert problems({"inner": {"level": True}}) == ["inner.level: expected one of 1, 2, got True"]
+    assert problems({"inner": {"colour": "green"}}) == [
+        "inner.colour: expected one of 'red', 'blue', got 'green'"
+    ]
+    assert problems({"inner": {"colour": 1}}) == ["inner.colour: expected one of 'red', 'blue', got 1"]
 
 
 def test_a_table_that_is_no_table() -> None:
@@ -70,7 +96,11 @@ def test_whole_numbers_are_numbers() -> None:
         home=st.sampled_from([Path("/a"), Path("b/c")]),
         on=st.booleans(),
         inner=st.builds(
-            Inner, size=st.integers(), ratio=st.floats(allow_nan=False), names=st.tuples(st.text())
+            Inner,
+            colour=st.sampled_from(Colour),
+            size=st.integers(),
+            ratio=st.floats(allow_nan=False),
+            names=st.tuples(st.text()),
         ),
     )
 )

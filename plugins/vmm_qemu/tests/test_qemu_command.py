@@ -68,7 +68,7 @@ def split(argv: list[str]) -> tuple[list[str], str]:
             0,
             1,
         ),
-        ("amd64", True, "-machine microvm,acpi=off -accel kvm -cpu host,svm=off,vmx=off", 0, 1),
+        ("amd64", True, "-machine microvm,acpi=off,rtc=on -accel kvm -cpu host,svm=off,vmx=off", 0, 1),
         (
             "arm64",
             False,
@@ -95,6 +95,14 @@ def test_virtualisation_is_shown_to_those_alone_who_ask(*, kvm: bool, model: str
     shown = command_line(SPEC, evolve(FACTS, kvm=kvm, nested=True))
     assert hidden[hidden.index("-cpu") + 1] == f"{model},svm=off,vmx=off"
     assert shown[shown.index("-cpu") + 1] == model
+
+
+def test_an_emulated_guest_is_told_the_speed_of_its_clock() -> None:
+    told = "tsc_early_khz=2596136"
+    assert told in kernel_words(SPEC, kvm=False, tsc_khz=2596136)
+    assert told not in kernel_words(SPEC, kvm=True, tsc_khz=2596136)
+    assert told not in kernel_words(evolve(SPEC, architecture="arm64"), kvm=False, tsc_khz=2596136)
+    assert told in split(command_line(SPEC, evolve(FACTS, tsc_khz=2596136)))[1].split()
 
 
 def test_disks_in_order_with_their_serials() -> None:

@@ -40,6 +40,7 @@ class Facts:
         translation_cache: MiB, TCG only.
         durable: see :class:`~monocore_vmm_qemu.options.QemuOptions`.
         nested: likewise.
+        tsc_khz: of the host's time-stamp counter, where known.
     """
 
     binary: Path
@@ -52,6 +53,7 @@ class Facts:
     translation_cache: int = 64
     durable: bool = False
     nested: bool = False
+    tsc_khz: int | None = None
 
 
 def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
@@ -66,7 +68,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
         "-smp", str(spec.vcpus),
         "-m", f"{_mebibytes(spec)}M",
         "-kernel", str(facts.kernel),
-        "-append", " ".join(kernel_words(spec, kvm=facts.kvm)),
+        "-append", " ".join(kernel_words(spec, kvm=facts.kvm, tsc_khz=facts.tsc_khz)),
         "-chardev", f"socket,id=qmp,fd={facts.qmp_fd},server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
         "-chardev", f"file,id=console,path=/proc/self/fd/{facts.console_fd}",
@@ -82,13 +84,15 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
     ]  # fmt: skip
 
 
-def kernel_words(spec: MachineSpec, *, kvm: bool) -> list[str]:
+def kernel_words(spec: MachineSpec, *, kvm: bool, tsc_khz: int | None = None) -> list[str]:
     """The kernel's command line, a word an item."""
     words = ["console=hvc0", "quiet", "panic=-1", "root=/dev/vda", "rootfstype=erofs", "ro", "init=/init"]
     if spec.architecture == "amd64":
         words.append("reboot=t")  # the triple fault that -no-reboot ends on; there is no ACPI
         if not kvm:
             words += _emulated_words(spec.vcpus)
+            if tsc_khz is not None:
+                words.append(f"tsc_early_khz={tsc_khz}")
     return [*words, *spec.cmdline]
 
 
@@ -113,7 +117,8 @@ def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
     if spec.architecture == "arm64":
         board = "virt,acpi=off,gic-version=" + ("host" if facts.kvm else "3")
     else:
-        board = "microvm,acpi=off"
+        # without a real-time clock, which QEMU leaves out under KVM, the kernel waits a second for it to answer
+        board = "microvm,acpi=off,rtc=on" if facts.kvm else "microvm,acpi=off"
     if facts.shares_fd is not None:
         board += ",memory-backend=ram"
     if facts.kvm:

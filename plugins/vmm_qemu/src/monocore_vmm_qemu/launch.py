@@ -20,6 +20,7 @@ from monocore_vmm_qemu.kernel import Kernel
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.records import Record, Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.tsc import host_tsc_khz
 
 
 @frozen
@@ -70,6 +71,7 @@ class Launcher:
                     translation_cache=self.options.translation_cache,
                     durable=self.options.durable,
                     nested=self.options.nested,
+                    tsc_khz=None if kvm else host_tsc_khz(),
                 )
                 inherit = (
                     facts.agent_fd,
