@@ -10,6 +10,7 @@ with the call that failed, and reports how processes end. When its owner hangs u
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -30,6 +31,8 @@ FAILED = 125
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _ENTERING = b"entering"
+#: Above every descriptor that has a meaning.
+_HIGH = 64
 
 
 def main(words: list[str]) -> int:
@@ -81,6 +84,7 @@ def _fork(owner: socket.socket, krun: Krun, request: dict[str, object], console:
         try:
             os.close(told)
             owner.close()
+            tell = fcntl.fcntl(tell, fcntl.F_DUPFD_CLOEXEC, _HIGH)
             _become(krun, request, console, tell, parent)
         except BaseException as error:  # noqa: BLE001 - the last line of a process: whatever it is, it is told
             os.write(tell, str(error).encode()[:2000])
@@ -107,11 +111,10 @@ def _become(krun: Krun, request: dict[str, object], console: int, tell: int, par
     os.umask(0o077)
     os.chdir(str(request["directory"]))
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for target, source in ((0, nothing), (1, console), (2, console), (3, tell)):
-        if source != target:
-            os.dup2(source, target)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    os.set_inheritable(3, False)  # noqa: FBT003
+    for target, source in ((0, nothing), (1, console), (2, console)):
+        os.dup2(source, target)
+    os.closerange(3, tell)
+    os.closerange(tell + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     os.environ.clear()
     calls = cast("list[list[object]]", request["calls"])
     context = 0
@@ -119,8 +122,8 @@ def _become(krun: Krun, request: dict[str, object], console: int, tell: int, par
         result = krun.call(str(name), context, arguments)
         if name == "krun_create_ctx":
             context = result
-    os.write(3, _ENTERING)
-    os.close(3)
+    os.write(tell, _ENTERING)
+    os.close(tell)
     try:
         krun.call(str(calls[-1][0]), context, calls[-1][1:])
     except CallFailed as error:
