@@ -1,0 +1,1 @@
+"""What every backend of an interface promises, as tests that a plugin subclasses."""
