@@ -1,4 +1,4 @@
-"""Another process that starts a machine, as a pickled order on its input says.
+"""Another process that starts a machine, or connects a sandbox, as a pickled order on its input says.
 
 The provider goes there by pickle, so its functions must be importable by name, as a plugin's are.
 """
@@ -11,28 +11,38 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Self
+from typing import Protocol, Self
 
 from attrs import frozen
 
 from monocore_core.errors import MonocoreError
-from monocore_core.interfaces.provider import Host, VmmProvider
+from monocore_core.interfaces.provider import Host, NetworkProvider, VmmProvider
 from monocore_core.model.machine import MachineSpec
+from monocore_core.model.network import NetworkRequest
 
 _PATIENCE = 60.0
 
 
 class Then(StrEnum):
-    """What the process does when the machine runs."""
+    """What the process does afterwards."""
 
     STAY = "stay"
     CLOSE = "close"
 
 
+class Order(Protocol):
+    """What another process does; picklable."""
+
+    async def follow(self, report: Callable[[str], None]) -> None:
+        """Do it, and tell of it with one word."""
+        ...
+
+
 @frozen
-class Order:
-    """What to start, and what to do then."""
+class MachineOrder:
+    """Start a machine; reports its process."""
 
     provider: VmmProvider[object]
     options: object
@@ -40,9 +50,36 @@ class Order:
     spec: MachineSpec
     then: Then
 
+    async def follow(self, report: Callable[[str], None]) -> None:
+        """See the protocol."""
+        async with self.provider.create(self.host, self.options) as vmm:
+            report(str((await vmm.start(self.spec)).pid))
+            if self.then is Then.STAY:
+                await asyncio.Event().wait()
+
+
+@frozen
+class NetworkOrder:
+    """Connect a sandbox."""
+
+    provider: NetworkProvider[object]
+    options: object
+    host: Host
+    key: str
+    request: NetworkRequest
+    then: Then
+
+    async def follow(self, report: Callable[[str], None]) -> None:
+        """See the protocol."""
+        async with self.provider.create(self.host, self.options) as network:
+            await network.attach(self.key, self.request)
+            report("0")
+            if self.then is Then.STAY:
+                await asyncio.Event().wait()
+
 
 class Starter:
-    """The process, seen from the test: it has started a machine, whose process is :attr:`machine`.
+    """The process, seen from the test, when it has done what the order says; :attr:`machine` is the process of its machine.
 
     Example::
 
@@ -82,7 +119,7 @@ class Starter:
         async with asyncio.timeout(_PATIENCE):
             line = (await stdout.readline()).decode().strip()
         if not line.isdigit():
-            raise AssertionError(f"a machine could not be started by another process: {line or '(it died)'}")
+            raise AssertionError(f"another process could not do the same: {line or '(it died)'}")
         self.machine = int(line)
 
     async def __aexit__(self, *error: object) -> None:
@@ -100,21 +137,15 @@ class Starter:
             await self._process.wait()
 
 
-async def _start(order: Order) -> None:
-    async with order.provider.create(order.host, order.options) as vmm:
-        machine = await vmm.start(order.spec)
-        sys.stdout.write(f"{machine.pid}\n")
-        sys.stdout.flush()
-        if order.then is Then.STAY:
-            await asyncio.Event().wait()
-
-
 def main() -> None:
     """Read the order from the standard input, and follow it."""
-    order = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - of the test that started us
-    if not isinstance(order, Order):
-        raise TypeError("no order")
+    order: Order = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - of the test that started us
     try:
-        asyncio.run(_start(order))
+        asyncio.run(order.follow(_report))
     except MonocoreError as error:
-        sys.stdout.write(f"{type(error).__name__}: {error.brief}\n")
+        _report(f"{type(error).__name__}: {error.brief}")
+
+
+def _report(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -24,7 +25,8 @@ from monocore_core.testing.guests import MIB, ROOT, GuestKit, connected
 from monocore_core.testing.processes import MARK, descriptors, processes, settled, tree
 
 #: Seconds for what must be gone to be gone.
-PATIENCE = 15.0
+PATIENCE = float(os.environ.get("MONOCORE_CONTRACT_PATIENCE", "15"))
+_KITS: list[GuestKit] = []
 #: Words of the looked-at guest's kernel command line.
 WORDS = ("contract.first=1", "contract.second=two")
 VCPUS = 2
@@ -238,6 +240,18 @@ class VmmFixtures:
         return shared.looked
 
 
+def guest_kit(folder: Path) -> GuestKit:
+    """Parts of guests, made once in a process: the first folder is everybody's; a skip where the host has not what it takes."""
+    if _KITS and _KITS[0].boot.exists():
+        return _KITS[0]
+    try:
+        kit = GuestKit.make(folder)
+    except MonocoreError as error:
+        pytest.skip(f"{error.brief}" + (f" ({error.hint})" if error.hint else ""))
+    _KITS[:] = [kit]
+    return kit
+
+
 @asynccontextmanager
 async def _opened(provider: VmmProvider[object], options: object, folder: Path) -> AsyncGenerator[Bench]:
     host = Host(folder / "state", folder / "cache")
@@ -246,10 +260,7 @@ async def _opened(provider: VmmProvider[object], options: object, folder: Path) 
     problem = provider.probe(host, options)
     if problem is not None:
         pytest.skip(f"{provider.name}: {problem.reason}" + (f" ({problem.hint})" if problem.hint else ""))
-    try:
-        kit = GuestKit.make(folder / "kit")
-    except MonocoreError as error:
-        pytest.skip(f"{error.brief}" + (f" ({error.hint})" if error.hint else ""))
+    kit = guest_kit(folder / "kit")
     capabilities = provider.narrow(host, options, provider.capabilities)
     if kit.architecture not in capabilities.architectures:
         pytest.skip(f"{provider.name} runs no guests for {kit.architecture}")

@@ -12,7 +12,7 @@ from attrs import evolve
 from monocore_core.errors import Conflict, MachineError
 from monocore_core.interfaces.vmm import Machine
 from monocore_core.model.machine import MachineEnd, MachineSpec
-from monocore_core.testing.contracts.starter import Order, Starter, Then
+from monocore_core.testing.contracts.starter import MachineOrder, Starter, Then
 from monocore_core.testing.contracts.vmm_base import PATIENCE, Before, Bench, VmmFixtures, root_of
 from monocore_core.testing.guests import connected, run
 from monocore_core.testing.processes import alive, ended
@@ -239,8 +239,8 @@ class LifeClauses(VmmFixtures):
             assert await bench.vmm.adopt(spec) is None
 
     @staticmethod
-    def _order(bench: Bench, spec: MachineSpec, then: Then) -> Order:
-        return Order(bench.provider, bench.options, bench.host, spec, then)
+    def _order(bench: Bench, spec: MachineSpec, then: Then) -> MachineOrder:
+        return MachineOrder(bench.provider, bench.options, bench.host, spec, then)
 
     @staticmethod
     async def _end(machine: Machine) -> MachineEnd:
