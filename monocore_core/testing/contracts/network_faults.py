@@ -65,7 +65,8 @@ class NetworkFaultClauses(NetworkFixtures):
         async with stand.again() as other:
             assert plain(await other.attach(key, WEB)) == plain(first)
             assert await other.keys() == await stand.network.keys()
-            await other.detach(key)
+        async with stand.again() as third:  # which has attached nothing itself
+            await third.detach(key)
         assert key not in await stand.network.keys()
 
     async def test_a_connection_outlives_the_instance(self, stand: Stand) -> None:
