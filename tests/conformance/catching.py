@@ -55,7 +55,7 @@ def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, 
         kinds = {child.tag: child.get("message", "") for child in case}
         name = case.get("name", "")
         for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
-            if tag in kinds:
+            if tag in kinds and not (name in found and found[name].outcome == "failed"):
                 found[name] = Verdict(outcome, kinds[tag].strip().splitlines()[0][:160])
                 break
         else:

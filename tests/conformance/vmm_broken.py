@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 from attrs import evolve
 from monocore_vmm_qemu import PROVIDER
+from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.errors import (
     Conflict,
@@ -52,7 +52,7 @@ def shares(spec: MachineSpec, change: Callable[[Share], Share]) -> MachineSpec:
 
 def leak() -> None:
     """A process that a VMM has forgotten."""
-    subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    os.posix_spawnp("sleep", ["sleep", "600"], os.environ)
 
 
 @caught_by("boots_a_root_in_a_folder")
@@ -250,10 +250,15 @@ class ShowsTheConsole(FakeVmm):
         return machine
 
 
-@caught_by("the_console_has_what_the_kernel_says", "the_console_is_bounded")
-class KeepsTheConsoleElsewhere(FakeVmm):
-    """The one clause misses the words, the other the bytes below the bound."""
+@caught_by("the_console_is_bounded")
+class LetsTheConsoleGrow(FakeVmm):
+    @classmethod
+    def options(cls, given: QemuOptions) -> QemuOptions:
+        return evolve(given, console_limit=64 * 1024 * 1024)
 
+
+@caught_by("the_console_has_what_the_kernel_says")
+class KeepsTheConsoleElsewhere(FakeVmm):
     def change(self, spec: MachineSpec) -> MachineSpec:
         spec.console.touch(mode=0o600)
         return evolve(spec, console=spec.directory / "elsewhere.log")
@@ -298,19 +303,24 @@ class GivesOneChannelTwice(FakeVmm):
     machine = SameChannel
 
 
-class Pretending(FakeMachine):
+class NotStopping(FakeMachine):
     async def stop(self, grace: float) -> MachineExit:
         return MachineExit(MachineEnd.KILLED, "so they say")
 
+
+class NotDying(FakeMachine):
     async def kill(self) -> MachineExit:
         return MachineExit(MachineEnd.KILLED, "so they say")
 
 
-@caught_by(
-    "stop_ends_the_machine_as_killed", "stop_without_grace_kills_at_once", "kill_ends_the_machine_as_killed"
-)
-class EndsNothing(FakeVmm):
-    machine = Pretending
+@caught_by("stop_ends_the_machine_as_killed", "stop_without_grace_kills_at_once")
+class StopsNothing(FakeVmm):
+    machine = NotStopping
+
+
+@caught_by("kill_ends_the_machine_as_killed")
+class KillsNothing(FakeVmm):
+    machine = NotDying
 
 
 class Patient(FakeMachine):

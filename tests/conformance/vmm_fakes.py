@@ -53,6 +53,10 @@ class FakeVmm:
     def __init__(self, inner: Vmm) -> None:
         self.inner = inner
 
+    @classmethod
+    def options(cls, given: QemuOptions) -> QemuOptions:
+        return given
+
     def change(self, spec: MachineSpec) -> MachineSpec:
         return spec
 
@@ -69,7 +73,7 @@ class FakeVmm:
 
 @asynccontextmanager
 async def opened(fake: type[FakeVmm], host: Host, options: QemuOptions) -> AsyncGenerator[FakeVmm]:
-    async with PROVIDER.create(host, options) as inner:
+    async with PROVIDER.create(host, fake.options(options)) as inner:
         yield fake(inner)
 
 
