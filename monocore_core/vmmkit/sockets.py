@@ -18,6 +18,10 @@ from monocore_core.errors import MachineError
 AGENT_SOCKET = "agent.sock"
 
 
+class QueueFull(MachineError):
+    """Who serves the socket has not yet taken the clients that came before (QEMU lets one wait, whatever was said to ``listen``)."""
+
+
 def listen(folder: Path, name: str) -> socket.socket:
     """A listening socket, in place of one that an ended machine left.
 
@@ -40,6 +44,7 @@ def connect(folder: Path, name: str) -> socket.socket:
     """A non-blocking socket connected to a listening one; never waits.
 
     Raises:
+        QueueFull: try again.
         MachineError: nobody listens.
     """
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -49,6 +54,8 @@ def connect(folder: Path, name: str) -> socket.socket:
             connected.connect(f"{prefix}/{name}")
     except OSError as error:
         connected.close()
+        if isinstance(error, BlockingIOError):
+            raise QueueFull(f"{folder / name}: too many clients wait") from error
         raise MachineError(f"{folder / name}: could not be connected ({error.strerror})") from error
     return connected
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 
 from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
@@ -13,6 +14,10 @@ from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.accel import Trust
 from monocore_vmm_qemu.running import Running
 
+#: Seconds until a queue that was full is tried again.
+_QUEUE_PAUSE = 0.01
+#: Seconds until QEMU must have looked at its queue, on a host that is very busy.
+_QUEUE_PATIENCE = 15.0
 Relaunch = Callable[[], Awaitable[Running]]
 Verdict = Callable[[Trust], None]
 
@@ -68,7 +73,7 @@ class QemuMachine:
         if running.ended.done():
             raise self._ended(running.ended.result())
         # connected before the agent listens: it then finds a host at its first look
-        channel = SocketChannel(sockets.connect(self._spec.directory, sockets.AGENT_SOCKET), self.key)
+        channel = SocketChannel(await self._dial(running), self.key)
         try:
             await self._agent(running)
         except BaseException:
@@ -103,6 +108,17 @@ class QemuMachine:
         await self._abandon_trial()
         await self._close_channel()
         await self._running.release()
+
+    async def _dial(self, running: Running) -> socket.socket:
+        """A connection to the agent's port, as soon as QEMU has noticed the end of the clients before."""
+        deadline = self._loop.time() + _QUEUE_PATIENCE
+        while True:
+            try:
+                return sockets.connect(self._spec.directory, sockets.AGENT_SOCKET)
+            except sockets.QueueFull:
+                if running.ended.done() or self._loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(_QUEUE_PAUSE)
 
     async def _agent(self, running: Running) -> None:
         """Wait for the agent's port, or the machine's end, or the deadline."""

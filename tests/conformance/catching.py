@@ -1,0 +1,72 @@
+"""Run clauses against fakes, in a pytest of their own, and tell what became of each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+_ROOT = Path(__file__).parents[2]
+_LIMIT = 500.0
+
+
+@frozen
+class Verdict:
+    """Of one clause: ``passed``, ``failed``, ``error`` or ``skipped``, and the reason."""
+
+    outcome: str
+    reason: str = ""
+
+
+def clauses(contract: type) -> frozenset[str]:
+    """Names of a contract's tests."""
+    return frozenset(name for name in dir(contract) if name.startswith("test_"))
+
+
+def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, Verdict]:
+    """By clause.
+
+    Args:
+        module: file in this folder that has the test classes.
+        wanted: clause to name of the class to run it in.
+        report: file to write.
+    """
+    nodes = [f"tests/conformance/{module}::{name}::{clause}" for clause, name in wanted.items()]
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    words.append(f"--basetemp={report.with_suffix('.d')}")
+    environment = {**os.environ, "MONOCORE_CONTRACT_PATIENCE": "4"}
+    done = subprocess.run(
+        [*words, *nodes],
+        cwd=_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT,
+        check=False,
+    )
+    assert report.exists(), done.stdout[-2000:] + done.stderr[-2000:]
+    found: dict[str, Verdict] = {}
+    for case in ET.parse(report).iter("testcase"):
+        kinds = {child.tag: child.get("message", "") for child in case}
+        name = case.get("name", "")
+        for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
+            if tag in kinds and not (name in found and found[name].outcome == "failed"):
+                found[name] = Verdict(outcome, kinds[tag].strip().splitlines()[0][:160])
+                break
+        else:
+            found.setdefault(name, Verdict("passed"))
+    return found
+
+
+def show(fakes: Mapping[str, str], found: Mapping[str, Verdict]) -> None:
+    """Print the table: clause, broken fake, what became of it."""
+    rows = [
+        f"{clause.removeprefix('test_'):72} | {fakes[clause]:32} | {verdict.outcome} {verdict.reason}"
+        for clause, verdict in sorted(found.items())
+    ]
+    sys.stdout.write("\n".join([f"{'clause':72} | {'broken fake':32} | caught", *rows, ""]))
