@@ -124,8 +124,8 @@ async def test_the_server_that_dies_takes_nobody_by_surprise(libraries: Librarie
     server = await ForkServer.start(libraries)
     sink = os.open(tmp_path / "console", os.O_WRONLY | os.O_CREAT)
     try:
-        server._process.signal(signal.SIGKILL)
-        await server._process.wait()
+        server.process.signal(signal.SIGKILL)
+        await server.process.wait()
         with pytest.raises(MachineError, match="the process that starts machines ended"):
             await server.fork(tmp_path, (Call("krun_start_enter"),), sink)
         assert not server.alive

@@ -34,7 +34,7 @@ class ForkServer:
 
     def __init__(self, connection: socket.socket, process: Process, words: LastWords) -> None:
         self._connection = connection
-        self._process = process
+        self.process = process
         self._words = words
         self._loop = asyncio.get_running_loop()
         self._hello: asyncio.Future[dict[str, object]] = self._loop.create_future()
@@ -84,7 +84,7 @@ class ForkServer:
     @property
     def alive(self) -> bool:
         """Whether it can be asked."""
-        return self._connection.fileno() >= 0 and not self._process.ended
+        return self._connection.fileno() >= 0 and not self.process.ended
 
     async def fork(
         self, directory: Path, calls: Sequence[Call], console: int
@@ -125,9 +125,9 @@ class ForkServer:
     async def close(self) -> None:
         """End the server, and with it what it started. A repeat does nothing."""
         self._hang_up()
-        if not self._process.ended:
-            self._process.signal(signal.SIGKILL)
-        await self._process.wait()
+        if not self.process.ended:
+            self.process.signal(signal.SIGKILL)
+        await self.process.wait()
         self._words.close()
 
     def _status(self, pid: int) -> asyncio.Future[int]:
