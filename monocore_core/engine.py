@@ -318,6 +318,8 @@ class Engine:
     ) -> Connection:
         network = await self.backends.network(plan.network)
         stack.push_async_callback(network.detach, key)
+        for dead in await network.keys() - {lease.key for lease in self.store.leases()}:
+            await network.detach(dead)
         asked = self._network_request(request, key)
         connection = await network.attach(key, asked or NetworkRequest("", request.hostname or key))
         if connection.published:

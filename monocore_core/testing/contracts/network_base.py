@@ -21,8 +21,9 @@ from monocore_core.model.network import Connection, NetworkRequest, Tap
 from monocore_core.testing.contracts.vmm_base import PATIENCE
 from monocore_core.testing.processes import MARK, descriptors, processes, settled, tree
 
-WEB = NetworkRequest(group="contract", hostname="web")
-OTHER = NetworkRequest(group="contract", hostname="other")
+#: What every network can do: sandboxes that are alone, and may reach everything.
+WEB = NetworkRequest(group="", hostname="web")
+OTHER = NetworkRequest(group="", hostname="other")
 
 
 @frozen

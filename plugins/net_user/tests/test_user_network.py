@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from monocore_net_user import CAPABILITIES, PROVIDER
-from monocore_net_user.network import UserNetwork, mac_of
+from monocore_net_user import PROVIDER
+from monocore_net_user.network import mac_of
 from monocore_net_user.options import UserOptions
 
 from monocore_core.errors import Conflict, NotFound, Unsupported
@@ -106,8 +106,3 @@ async def test_addresses_that_it_cannot_publish_on(network: Network) -> None:
         request = NetworkRequest("", "web", publish=(Publish(80, 0, ip_address(address)),))
         with pytest.raises(error, match=address):
             await network.attach("one", request)
-
-
-def test_the_capabilities_are_the_providers() -> None:
-    assert UserNetwork(UserOptions(), CAPABILITIES) is not None
-    assert PROVIDER.capabilities == CAPABILITIES

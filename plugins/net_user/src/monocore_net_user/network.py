@@ -1,4 +1,7 @@
-"""The backend itself. Everything happens inside the VMM's process: nothing of it exists on the host but the ports it listens on."""
+"""The backend itself. Everything happens inside the VMM's process: nothing of it exists on the host but the ports it listens on.
+
+What was handed out is written down, so that a repeat gives the same ports, whichever process asks.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from monocore_core.interfaces.provider import Host, NetworkCapabilities
 from monocore_core.model.network import Connection, GuestNetwork, NetworkRequest, Publish, UserMode
 from monocore_core.model.policy import Action
 from monocore_net_user.options import UserOptions
+from monocore_net_user.records import Record, Records, digest_of
 
 #: The network that slirp, which QEMU uses, makes for each guest (QEMU's documentation of ``-netdev user``).
 ADDRESS, GATEWAY, RESOLVER = IPv4Interface("10.0.2.15/24"), "10.0.2.2", "10.0.2.3"
@@ -24,14 +28,15 @@ class UserNetwork:
     """See :class:`~monocore_core.interfaces.network.Network`.
 
     Args:
+        records: of what was handed out.
         options: as configured.
         capabilities: what the provider promises.
     """
 
-    def __init__(self, options: UserOptions, capabilities: NetworkCapabilities) -> None:
+    def __init__(self, records: Records, options: UserOptions, capabilities: NetworkCapabilities) -> None:
+        self._records = records
         self._options = options
         self._capabilities = capabilities
-        self._connections: dict[str, tuple[NetworkRequest, Connection]] = {}
 
     async def attach(self, key: str, request: NetworkRequest) -> Connection:
         """See the protocol."""
@@ -40,13 +45,15 @@ class UserNetwork:
             raise Unsupported(
                 f"net_user {reason}", hint="choose --policy all, or a network that can: 'monocore plugins'"
             )
-        known = self._connections.get(key)
-        if known is not None:
-            if known[0] != request:
-                raise Conflict(f"sandbox {key} is connected already, with another request")
-            return known[1]
+        asked = digest_of(request)
+        known = self._records.read(key)
+        if known is not None and known.request != asked:
+            raise Conflict(f"sandbox {key} is connected already, with another request")
+        if known is None:
+            known = Record(asked, tuple(map(_chosen, request.publish)))
+            self._records.write(key, known)
+        published = known.published
         isolated = request.policy.default is Action.DENY
-        published = tuple(map(_chosen, request.publish))
         forwards = tuple((str(p.protocol), str(p.address), p.host, p.guest) for p in published)
         mac = mac_of(key)
         guest = GuestNetwork(
@@ -56,17 +63,15 @@ class UserNetwork:
             mtu=self._options.mtu,
             nameservers=() if isolated else (RESOLVER,),
         )
-        connection = Connection(UserMode(mac, forwards, restrict=isolated), guest, published)
-        self._connections[key] = (request, connection)
-        return connection
+        return Connection(UserMode(mac, forwards, restrict=isolated), guest, published)
 
     async def detach(self, key: str) -> None:
         """See the protocol."""
-        self._connections.pop(key, None)
+        self._records.remove(key)
 
     async def keys(self) -> frozenset[str]:
         """See the protocol."""
-        return frozenset(self._connections)
+        return self._records.keys()
 
 
 def mac_of(key: str) -> str:
@@ -93,5 +98,4 @@ async def open_network(
     host: Host, options: UserOptions, capabilities: NetworkCapabilities
 ) -> AsyncGenerator[UserNetwork]:
     """The backend, for as long as the context lasts."""
-    del host
-    yield UserNetwork(options, capabilities)
+    yield UserNetwork(Records(host.state / "connections"), options, capabilities)
