@@ -35,7 +35,7 @@ from monocore_core.interfaces.network import Network
 from monocore_core.interfaces.vmm import Vmm
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.machine import MachineSpec
-from monocore_core.model.network import AttachmentKind, NetworkFeature, NetworkRequest
+from monocore_core.model.network import AttachmentKind, NetworkFeature, NetworkRequest, Tap
 from monocore_core.model.rootfs import DiskFormat, RootKind
 
 #: Version of the contract in this package. A plugin writes the number it was made for as a literal.
@@ -161,6 +161,7 @@ class VmmCapabilities:
         max_disks: beside the boot disk.
         snapshots: whether a machine can be captured and restored.
         adoptable: whether a machine outlives the process that started it and can be found again.
+        tap_descriptors: whether a tap may be handed over open; else it is opened by its name.
         lacks: what this host misses for more, a sentence each with what to install.
     """
 
@@ -173,6 +174,7 @@ class VmmCapabilities:
     max_disks: int = 4
     snapshots: bool = False
     adoptable: bool = False
+    tap_descriptors: bool = True
     lacks: tuple[str, ...] = ()
 
     def refuse(self, spec: MachineSpec) -> str | None:
@@ -181,6 +183,8 @@ class VmmCapabilities:
             return f"guests for {spec.architecture} are not supported"
         if spec.attachment.kind not in self.attachments:
             return f"network attachment {spec.attachment.kind} is not supported"
+        if isinstance(spec.attachment, Tap) and spec.attachment.fd is not None and not self.tap_descriptors:
+            return "a tap is taken by its name only, not open"
         if spec.shares and not self.shares:
             return "host folders cannot be shared"
         if len(spec.disks) > self.max_disks:

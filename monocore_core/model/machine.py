@@ -21,7 +21,8 @@ class Disk:
     """A block device of the guest.
 
     Attributes:
-        name: its virtio serial in the guest (at most 20 bytes), by which the agent finds it.
+        name: by which the agent finds it (at most 20 bytes): its virtio serial, or its place in the kernel's command line word
+            ``monocore.disks=NAME,NAME…``, which a VMM without serials writes: the disks after the boot disk, in order.
         path: file on the host.
         format: layout of ``path``.
         readonly: enforced on the host's side.

@@ -192,6 +192,8 @@ def device_script(disk: str) -> str:
     """Shell words that set ``name`` to the block device of a disk in the guest, and ``node`` to a node for it."""
     return (
         f'name=; for each in /sys/block/*; do [ "$(cat $each/serial 2>/dev/null)" = "{disk}" ] && name=${{each##*/}}; done; '
+        "listed=$(tr -d '\"' < /proc/cmdline | tr ' ' '\\n' | sed -n 's/^monocore.disks=//p' | tr , ' '); "
+        f'set -- b c d e f g h i j k; for each in $listed; do [ "$each" = "{disk}" ] && name=vd$1; shift; done; '
         f'[ -n "$name" ] || {{ echo "no disk is named {disk}" >&2; exit 9; }}; '
         f'node=/dev/contract-{disk}; [ -e $node ] || mknod $node b $(tr : " " < /sys/block/$name/dev); '
     )

@@ -39,6 +39,7 @@ class AttachmentClauses(VmmFixtures):
 
     async def test_a_tap_by_descriptor_carries_frames_both_ways(self, bench: Bench) -> None:
         """``Tap.fd``: the VMM inherits it."""
+        bench.need(bench.capabilities.tap_descriptors, "taps by descriptor")
         await self._tapped(bench, opened=True)
 
     async def _tapped(self, bench: Bench, *, opened: bool) -> None:

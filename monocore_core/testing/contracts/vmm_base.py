@@ -31,6 +31,8 @@ _KITS: list[GuestKit] = []
 WORDS = ("contract.first=1", "contract.second=two")
 VCPUS = 2
 MEMORY = 256 * MIB
+#: More than a guest kernel takes, which some VMMs put beside the memory.
+KERNEL = 32 * MIB
 READONLY = "look-ro"
 WRITABLE = "look-rw"
 READONLY_BYTES = b"must-not-change!"

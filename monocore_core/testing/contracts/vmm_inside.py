@@ -10,11 +10,13 @@ import uuid
 import pytest
 from attrs import evolve
 
+from monocore_core.errors import Unsupported
 from monocore_core.model.guest import ShareMount
 from monocore_core.model.machine import Share
 from monocore_core.model.network import AttachmentKind
 from monocore_core.model.rootfs import DiskFormat, RootKind
 from monocore_core.testing.contracts.vmm_base import (
+    KERNEL,
     MEMORY,
     PATIENCE,
     READONLY,
@@ -91,17 +93,17 @@ class InsideClauses(VmmFixtures):
         assert (await run(looked.guest, "nproc")).text == str(VCPUS)
 
     async def test_the_guest_has_the_memory_asked_for(self, looked: Looked) -> None:
-        """``spec.memory``: what its kernel manages, which keeps some for itself."""
+        """``spec.memory``: what its kernel manages, which keeps some for itself; or has its own image beside it."""
         total = (await looked.guest.stats()).memory_total
-        assert MEMORY * 0.75 < total <= MEMORY
+        assert MEMORY * 0.75 < total <= MEMORY + KERNEL
 
     async def test_words_of_the_kernel_command_line_arrive_in_order(self, looked: Looked) -> None:
         """``spec.cmdline``."""
-        words = (await run(looked.guest, "cat /proc/cmdline")).text.split()
+        words = (await run(looked.guest, "cat /proc/cmdline")).text.replace('"', "").split()
         assert [word for word in words if word in WORDS] == list(WORDS)
 
     async def test_a_disk_is_found_by_its_name(self, looked: Looked) -> None:
-        """``Disk.name`` is the virtio serial."""
+        """``Disk.name`` is the virtio serial, or stands at the disk's place in the kernel's word ``monocore.disks``."""
         disk = looked.disk(READONLY)
         script = device_script(disk.name) + f"head -c {len(READONLY_BYTES)} $node"
         said = await run(looked.guest, script)
@@ -173,18 +175,21 @@ class InsideClauses(VmmFixtures):
         (folder / "secret").mkdir(parents=True)
         (folder / "secret" / "key").write_text("hidden\n")
         (folder / "plain").write_text("shown\n")
-        shares = (
-            Share("one-file", folder / "plain"),
-            Share("one-folder", folder, hidden=(folder / "secret",)),
-        )
-        mounts = (
-            ShareMount("one-file", "/etc/one", readonly=True, file=True),
-            ShareMount("one-folder", "/two", readonly=True),
-        )
         spec = bench.root()
-        async with bench.sandbox(evolve(spec, shares=(*spec.shares, *shares)), *mounts) as (_, guest):
-            assert (await run(guest, "cat /etc/one /two/plain")).text == "shown\nshown"
-            assert (await run(guest, "ls -A /two/secret; cat /two/secret/key 2>/dev/null")).text == ""
+        file = evolve(spec, shares=(*spec.shares, Share("one-file", folder / "plain")))
+        mount = ShareMount("one-file", "/etc/one", readonly=True, file=True)
+        async with bench.sandbox(file, mount) as (_, guest):
+            assert (await run(guest, "cat /etc/one")).text == "shown"
+        hidden = evolve(
+            bench.root(),
+            shares=(*spec.shares, Share("one-folder", folder, hidden=(folder / "secret",))),
+        )
+        try:
+            async with bench.sandbox(hidden, ShareMount("one-folder", "/two", readonly=True)) as (_, guest):
+                assert (await run(guest, "cat /two/plain")).text == "shown"
+                assert (await run(guest, "ls -A /two/secret; cat /two/secret/key 2>/dev/null")).text == ""
+        except Unsupported as refused:  # a VMM that cannot hide it says so, and starts nothing
+            assert "secret" in refused.brief  # noqa: PT017 - one of two right ends
 
     async def test_without_a_network_there_is_none(self, bench: Bench, looked: Looked) -> None:
         """``NoNetwork``: no device at all, the loopback excepted."""

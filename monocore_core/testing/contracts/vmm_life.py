@@ -130,7 +130,9 @@ class LifeClauses(VmmFixtures):
 
         async def one(spec: MachineSpec) -> str:
             async with bench.sandbox(spec) as (_, guest):
-                return (await run(guest, "tr ' ' '\\n' < /proc/cmdline | grep contract.number")).text
+                return (
+                    await run(guest, "tr -d '\"' < /proc/cmdline | tr ' ' '\\n' | grep contract.number")
+                ).text
 
         assert await asyncio.gather(*map(one, specs)) == [spec.cmdline[0] for spec in specs]
 

@@ -16,10 +16,11 @@ CAPABILITIES = VmmCapabilities(
     architectures=frozenset({{"aarch64": "arm64", "arm64": "arm64"}.get(os.uname().machine, "amd64")}),
     roots=frozenset({RootKind.DISK, RootKind.DIRECTORY}),
     disk_formats=frozenset({DiskFormat.RAW, DiskFormat.QCOW2, DiskFormat.VMDK}),
-    filesystems=frozenset({"erofs", "ext4", "xfs"}),
+    filesystems=frozenset({"erofs", "ext4"}),
     attachments=frozenset({AttachmentKind.NONE, AttachmentKind.TAP}),
     shares=True,
     max_disks=8,
+    tap_descriptors=False,
 )
 
 

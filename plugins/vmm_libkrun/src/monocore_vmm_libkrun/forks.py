@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -158,9 +159,7 @@ class ForkServer:
         if "pid" in message:
             self._status(int(str(message["pid"])))
         if answer is None or answer.done():
-            for descriptor in descriptors:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                os.close(descriptor)
+            _kill(descriptors)
             return
         answer.set_result((message, descriptors))
 
@@ -192,6 +191,11 @@ class ForkServer:
 
 def _end(answer: asyncio.Future[tuple[dict[str, object], list[int]]]) -> None:
     if not answer.cancelled() and answer.exception() is None:
-        for descriptor in answer.result()[1]:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            os.close(descriptor)
+        _kill(answer.result()[1])
+
+
+def _kill(pidfds: Sequence[int]) -> None:
+    for pidfd in pidfds:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)

@@ -101,6 +101,7 @@ class KrunVmm:
             read, write = os.pipe2(os.O_CLOEXEC)
             try:
                 os.set_blocking(read, False)
+                os.set_blocking(write, False)  # what does not fit is dropped, and nobody waits
                 console = self._pump(spec, read)
                 undo.callback(console.close)
                 process, status = await server.fork(spec.directory, calls, write)

@@ -1,0 +1,15 @@
+"""layer_overlayfs keeps what every layer merger promises."""
+
+from __future__ import annotations
+
+import pytest
+from monocore_layer_overlayfs import PROVIDER, OverlayOptions
+
+from monocore_core.interfaces.provider import LayerMergerProvider
+from monocore_core.testing.contracts.layer_merger import LayerMergerContract
+
+
+class TestContract(LayerMergerContract):
+    @pytest.fixture
+    def provider(self) -> LayerMergerProvider[OverlayOptions]:
+        return PROVIDER
