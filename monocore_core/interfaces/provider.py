@@ -35,7 +35,7 @@ from monocore_core.interfaces.network import Network
 from monocore_core.interfaces.vmm import Vmm
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.machine import MachineSpec
-from monocore_core.model.network import AttachmentKind, NetworkFeature, NetworkRequest, Tap
+from monocore_core.model.network import Attachment, AttachmentKind, NetworkFeature, NetworkRequest, Tap
 from monocore_core.model.rootfs import DiskFormat, RootKind
 
 #: Version of the contract in this package. A plugin writes the number it was made for as a literal.
@@ -181,10 +181,8 @@ class VmmCapabilities:
         """Why ``spec`` is beyond these capabilities, or None. Pure; VMMs call it before they act."""
         if spec.architecture not in self.architectures:
             return f"guests for {spec.architecture} are not supported"
-        if spec.attachment.kind not in self.attachments:
-            return f"network attachment {spec.attachment.kind} is not supported"
-        if isinstance(spec.attachment, Tap) and spec.attachment.fd is not None and not self.tap_descriptors:
-            return "a tap is taken by its name only, not open"
+        if (reason := self._refuse_attachment(spec.attachment)) is not None:
+            return reason
         if spec.shares and not self.shares:
             return "host folders cannot be shared"
         if len(spec.disks) > self.max_disks:
@@ -192,6 +190,13 @@ class VmmCapabilities:
         for disk in spec.disks:
             if disk.format not in self.disk_formats:
                 return f"disk format {disk.format} is not supported"
+        return None
+
+    def _refuse_attachment(self, attachment: Attachment) -> str | None:
+        if attachment.kind not in self.attachments:
+            return f"network attachment {attachment.kind} is not supported"
+        if isinstance(attachment, Tap) and attachment.fd is not None and not self.tap_descriptors:
+            return "a tap is taken by its name only, not open"
         return None
 
 
