@@ -66,7 +66,7 @@ def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, 
 def show(fakes: Mapping[str, str], found: Mapping[str, Verdict]) -> None:
     """Print the table: clause, broken fake, what became of it."""
     rows = [
-        f"{clause.removeprefix('test_'):72} | {fakes[clause]:32} | {verdict.outcome} {verdict.reason}"
+        f"{clause.removeprefix('test_'):72} | {fakes[clause.partition('[')[0]]:32} | {verdict.outcome} {verdict.reason}"
         for clause, verdict in sorted(found.items())
     ]
     sys.stdout.write("\n".join([f"{'clause':72} | {'broken fake':32} | caught", *rows, ""]))

@@ -21,7 +21,7 @@ from pathlib import Path
 from attrs import evolve
 
 from monocore_core.interfaces.provider import Host
-from monocore_core.keyed import Check, KeyedFolders, shared, storage_errors, take
+from monocore_core.keyed import Check, KeyedFolders, in_thread, shared, storage_errors, take
 from monocore_core.keyed.record import NAME
 from monocore_core.model.image import Layer, chain_id
 from monocore_core.model.rootfs import DirectoryRoot
@@ -66,7 +66,7 @@ class PrivateMerger:
     async def remove(self, key: str) -> None:
         """Delete the copy, and the bases that have not been used for long."""
         await self._copies.remove(key)
-        await asyncio.to_thread(self._sweep)
+        await in_thread(lambda _: self._sweep())
 
     async def keys(self) -> frozenset[str]:
         """Every key that has a complete copy."""

@@ -84,10 +84,10 @@ class OverlayMerger:
                         async with shared(self._layers_lock):
                             found = await self._make(key, layers)
                     except BaseException:
-                        await asyncio.to_thread(self._sweep)
+                        await in_thread(lambda _: self._sweep())
                         raise
                     if found.kind is Kind.COPY:  # after layers were made in vain, perhaps
-                        await asyncio.to_thread(self._sweep)
+                        await in_thread(lambda _: self._sweep())
         return found.root()
 
     async def find(self, key: str) -> DirectoryRoot | None:
@@ -99,7 +99,7 @@ class OverlayMerger:
     async def remove(self, key: str) -> None:
         """Take the mount away, and the layers that no other root needs."""
         await self._roots.remove(key)
-        await asyncio.to_thread(self._sweep)
+        await in_thread(lambda _: self._sweep())
 
     async def keys(self) -> frozenset[str]:
         """Every key that has a root, mounted or to be mounted again."""
@@ -188,10 +188,10 @@ class OverlayMerger:
         try:
             await in_thread(lambda _: self._mount(made))
         except OSError as error:
-            await asyncio.to_thread(self._roots.discard, key)
+            await in_thread(lambda _: self._roots.discard(key))
             raise _NoMountError(f"the kernel refused the mount: {error.strerror or error}") from error
         except BaseException:
-            await asyncio.to_thread(self._roots.discard, key)
+            await in_thread(lambda _: self._roots.discard(key))
             raise
         return made
 
