@@ -143,7 +143,7 @@ class KeyedFolders:
             if not folder.exists() and not (self.work / key).exists():
                 return
             async with locked(self.lock(key)):
-                await asyncio.to_thread(self.discard, key)
+                await in_thread(lambda _: self.discard(key))
                 self.lock(key).unlink(missing_ok=True)
 
     def discard(self, key: str) -> None:

@@ -148,7 +148,7 @@ class OverlayMerger:
         if (
             known is not None
             and known.layers == record.diff_ids(layers)
-            and await asyncio.to_thread(self._mount_again, known)
+            and await in_thread(lambda _: self._mount_again(known))
         ):
             return known
         keep = Keep.here()
@@ -208,7 +208,7 @@ class OverlayMerger:
                 finally:
                     self._roots.discard(key)
 
-            self._ability = await asyncio.to_thread(trial)
+            self._ability = await in_thread(lambda _: trial())
         if isinstance(self._ability, str):
             raise _NoMountError(self._ability)
         return self._ability

@@ -92,8 +92,8 @@ class KrunVmm:
             return self._server
 
     async def _launch(self, spec: MachineSpec, server: ForkServer) -> KrunMachine:
-        calls = build_calls(spec, self._options, server.symbols, _folders(spec))
         _require_files(spec)
+        calls = build_calls(spec, self._options, server.symbols, _folders(spec))
         with ExitStack() as undo:
             listener = sockets.listen(spec.directory, sockets.AGENT_SOCKET)
             undo.callback(sockets.remove, spec.directory, sockets.AGENT_SOCKET)
@@ -129,6 +129,9 @@ def _require_files(spec: MachineSpec) -> None:
         *((disk.path, os.R_OK if disk.readonly else os.W_OK) for disk in spec.disks),
     ]
     wanted += [(share.path, os.R_OK) for share in spec.shares]
+    for disk in (spec.boot, *(disk.path for disk in spec.disks)):
+        if disk.exists() and not (disk.is_file() or disk.is_block_device()):
+            raise StorageError(f"machine {spec.key}: {disk} is neither a file nor a block device")
     for path, mode in wanted:
         if not path.exists():
             raise NotFound(f"machine {spec.key}: {path} does not exist")
