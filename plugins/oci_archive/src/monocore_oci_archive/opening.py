@@ -48,7 +48,9 @@ class Opener:
         """What is there now; of the files in a root file system's folder as well."""
         if scheme == ROOTFS and _is_folder(path):
             return tree_fingerprint(path, self.options.max_files, stop)
-        return file_fingerprint(path)
+        index = os.path.join(path, "index.json")  # noqa: PTH118 - the path may have any bytes in it
+        # blobs never change under their name, so a layout is what its index says; the folder itself may stay the same
+        return file_fingerprint(index if _is_folder(path) and os.path.lexists(index) else path)
 
     def open(self, scheme: str, path: str, stop: Stop) -> Content:
         """Open it.
