@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "volume": ("volume", "make, list, inspect and remove named volumes"),
     "plan": ("plan", "show what would run an image, and why the others would not"),
     "plugins": ("plugins", "list the installed backends"),
+    "plugin": ("plugin", "make a new plugin package"),
     "doctor": ("doctor", "check what works on this host, and what to install"),
     "system": ("system", "show disk usage"),
     "version": ("version", "show the versions of monocore and of its plugins"),

@@ -13,7 +13,7 @@ from monocore_vmm_libkrun.options import KrunOptions
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _KVM_HINTS = {
-    "exist": "enable virtualisation in the firmware, or nested virtualisation in the cloud; vmm_qemu works without",
+    "exist": "enable virtualisation in the firmware, or nested virtualisation in the cloud",
     "opened": "usermod -aG kvm $USER, then log in again",
 }
 
@@ -42,7 +42,7 @@ def problem(options: KrunOptions, root: Path, system: str) -> Problem | None:
     reason = kvm_problem(root, architecture())
     if reason is None:
         return None
-    hint = next((text for word, text in _KVM_HINTS.items() if word in reason), "vmm_qemu works without KVM")
+    hint = next((text for word, text in _KVM_HINTS.items() if word in reason), "")
     return Problem(reason, hint)
 
 
