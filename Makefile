@@ -28,6 +28,7 @@ reference: setup ## write what of the documents comes from the code
 	@.venv/bin/python -m scripts.cli_reference
 	@.venv/bin/python -m scripts.options_reference
 	@.venv/bin/python -m scripts.combinations_reference
+	@.venv/bin/python -m scripts.interface_reference
 
 bench: setup ## the benchmark against peers, as a table; ARGS='--quick --json out.json'
 	@.venv/bin/python -m scripts.bench $(ARGS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from scripts import cli_reference, combinations_reference, options_reference
+from scripts import cli_reference, combinations_reference, interface_reference, options_reference
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
@@ -77,6 +77,11 @@ def test_the_options_are_what_the_backends_take() -> None:
 
 def test_the_combinations_are_what_the_backends_promise() -> None:
     assert combinations_reference.TARGET.read_text() == combinations_reference.text(), "run: make reference"
+
+
+def test_the_pages_of_the_interfaces_are_their_docstrings() -> None:
+    for path, text in interface_reference.pages().items():
+        assert path.read_text() == text, "run: make reference"
 
 
 def test_every_target_is_in_the_help() -> None:
