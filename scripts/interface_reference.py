@@ -1,97 +1,217 @@
-"""Write ``docs/reference/*.md``, a page for each interface, from its docstrings: ``python -m scripts.interface_reference``."""
+"""Write ``docs/reference/`` from the docstrings of the interfaces and of the values they take: ``python -m scripts.interface_reference``."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
+from attrs import frozen
+
 from monocore_core.interfaces import image_source, layer_merger, network, provider, vmm
+from monocore_core.model import image, machine, oci, rootfs
+from monocore_core.model import network as network_values
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
-#: Page, its title, the interface's module, and the provider and capabilities that belong to it.
-PAGES = (
-    ("image-source", "Image sources", image_source, ("ImageSourceProvider", "SourceCapabilities")),
-    ("layer-merger", "Layer mergers", layer_merger, ("LayerMergerProvider", "MergerCapabilities")),
-    ("network", "Networks", network, ("NetworkProvider", "NetworkCapabilities")),
-    ("vmm", "VMMs", vmm, ("VmmProvider", "VmmCapabilities")),
-)
-_CONTRACTS = {
-    "image-source": "ImageSourceContract",
-    "layer-merger": "LayerMergerContract",
-    "network": "NetworkContract",
-    "vmm": "VmmContract",
-}
+_WIDTH = 100
+_SECTION = re.compile(r"(Attributes|Args|Raises|Returns):\Z")
+_EXAMPLE = re.compile(r"::\n\n((?:(?: {4}.*)?\n)+)")
+_ROLE = re.compile(r":\w+:`~?([^`]+)`")
 
 
-def pages() -> dict[Path, str]:
-    """Every page's text."""
-    return {FOLDER / f"{name}.md": _page(name, title, module, more) for name, title, module, more in PAGES}
+@frozen
+class Page:
+    """One page.
+
+    Attributes:
+        title: its heading.
+        module: that it is about, with all of its public classes unless ``only`` says which.
+        values: module to names of the classes that the interface takes and gives.
+        provider: classes of :mod:`monocore_core.interfaces.provider` by which it is offered.
+        only: classes of ``module``, when not all.
+        contract: to which backends are held.
+    """
+
+    title: str
+    module: ModuleType
+    values: Mapping[ModuleType, Sequence[str]]
+    provider: Sequence[str] = ()
+    only: Sequence[str] = ()
+    contract: str = ""
 
 
-def _page(name: str, title: str, module: ModuleType, more: tuple[str, ...]) -> str:
-    written = f"Written from the docstrings of `{module.__name__}` by `make reference`."
-    held = f"Backends are held to [`{_CONTRACTS[name]}`](../contracts.md)."
+PAGES: Mapping[str, Page] = {
+    "provider": Page(
+        "Providers", provider, {}, only=("Interface", "Host", "Problem", "NoOptions", "Provider")
+    ),
+    "image-source": Page(
+        "Image source",
+        image_source,
+        {oci: ("Platform", "Descriptor", "Manifest")},
+        ("ImageSourceProvider", "SourceCapabilities"),
+        contract="ImageSourceContract",
+    ),
+    "layer-merger": Page(
+        "Layer merger",
+        layer_merger,
+        {image: ("Layer",), rootfs: ("DirectoryRoot", "Ownership", "DiskRoot", "DiskFormat", "RootKind")},
+        ("LayerMergerProvider", "MergerCapabilities"),
+        contract="LayerMergerContract",
+    ),
+    "network": Page(
+        "Network",
+        network,
+        {
+            network_values: (
+                "NetworkRequest", "Publish", "NetworkFeature", "Connection", "AttachmentKind", "NoNetwork", "Tap",
+                "UserMode", "GuestNetwork",
+            )
+        },
+        ("NetworkProvider", "NetworkCapabilities"),
+        contract="NetworkContract",
+    ),
+    "vmm": Page(
+        "VMM",
+        vmm,
+        {machine: ("MachineSpec", "Disk", "Share", "MachineExit", "MachineEnd")},
+        ("VmmProvider", "VmmCapabilities"),
+        contract="VmmContract",
+    ),
+}  # fmt: skip
+
+
+def texts() -> Mapping[str, str]:
+    """File name to page."""
+    return {f"{name}.md": _page(page) for name, page in PAGES.items()}
+
+
+def classes(module: ModuleType) -> Mapping[str, ast.ClassDef]:
+    """The public classes that a module defines, in its order."""
+    found = ast.parse(inspect.getsource(module)).body
+    return {one.name: one for one in found if isinstance(one, ast.ClassDef) and not one.name.startswith("_")}
+
+
+def prose(docstring: str) -> str:
+    """A docstring as Markdown: paragraphs, sections as lists, examples as code."""
+    pieces = _EXAMPLE.split(inspect.cleandoc(docstring) + "\n")
+    parts: list[str] = []
+    for words, example in zip(pieces[::2], [*pieces[1::2], ""], strict=True):
+        parts += [_block(block) for block in re.split(r"\n\s*\n", words.strip()) if block]
+        if example:
+            parts[-1] += ":"
+            parts += [_code(inspect.cleandoc("\n" + example))]
+    return "\n\n".join(parts)
+
+
+def _block(block: str) -> str:
+    first, *rest = block.splitlines()
+    if _SECTION.match(first):
+        return f"{first}\n\n" + "\n".join(_entries("\n".join(rest)))
+    if rest and set(first) == {"=", " "}:
+        return _table(rest)
+    return _inline(" ".join(block.split()))
+
+
+def _entries(text: str) -> Iterator[str]:
+    for entry in re.split(r"^(?=\S)", inspect.cleandoc("\n" + text), flags=re.MULTILINE):
+        if entry.strip():
+            name, colon, words = " ".join(entry.split()).partition(": ")
+            names = ", ".join(f"`{one}`" for one in name.split(", "))
+            yield f"- {names}: {_inline(words)}" if colon else f"- {_inline(name)}"
+
+
+def _table(lines: Sequence[str]) -> str:
+    rows = [re.split(r"  +", line.strip()) for line in lines if set(line) - {"=", " "}]
+    shown = ["| " + " | ".join(map(_inline, row)) + " |" for row in rows]
+    return "\n".join([shown[0], "|" + "---|" * len(rows[0]), *shown[1:]])
+
+
+def _inline(text: str) -> str:
+    named = _ROLE.sub(lambda found: f"`{found[1].rpartition('.')[2] if '~' in found[0] else found[1]}`", text)
+    return named.replace("``", "`")
+
+
+def _page(page: Page) -> str:
+    path = Path(inspect.getfile(page.module)).relative_to(FOLDER.parents[1])
+    written = f"Written from the docstrings of [`{page.module.__name__}`](../../{path}) by `make reference`."
+    held = f" Backends are held to [`{page.contract}`](../contracts.md)." if page.contract else ""
     parts = [
-        f"# {title}",
-        f"{written} {held} [Writing a plugin](../writing-a-plugin.md) shows how one is made.",
-        _markdown(inspect.getdoc(module) or ""),
+        f"# {page.title}",
+        f"{written}{held} [Writing a plugin](../writing-a-plugin.md) shows how one is made.",
+        prose(inspect.getdoc(page.module) or ""),
     ]
-    for _, kind in _classes(module):
-        parts += _class(kind, methods=True)
-    for word in more:
-        parts += _class(getattr(provider, word), methods=False)
+    own = classes(page.module)
+    parts += [_class(own[name], page.module) for name in page.only or own]
+    if page.provider:
+        parts += ["## How it is offered", "See [providers](provider.md) for what all of them have."]
+        parts += [_class(classes(provider)[name], provider, level=3) for name in page.provider]
+    if page.values:
+        parts += ["## Values"]
+        for module, names in page.values.items():
+            parts += [_class(classes(module)[name], module, level=3) for name in names]
     return "\n\n".join(parts) + "\n"
 
 
-def _classes(module: ModuleType) -> Iterator[tuple[str, type]]:
-    found = inspect.getmembers(module, lambda one: inspect.isclass(one) and one.__module__ == module.__name__)
-    yield from sorted(found, key=lambda pair: inspect.getsourcelines(pair[1])[1])
+def _class(node: ast.ClassDef, module: ModuleType, level: int = 2) -> str:
+    parts = [f"{'#' * level} `{node.name}`", f"`from {module.__name__} import {node.name}`"]
+    fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
+    if fields:
+        parts += [_code("\n".join(map(_field, fields)))]
+    parts += [prose(ast.get_docstring(node) or "")]
+    members = list(_members(node.body))
+    if members:
+        parts += ["\n".join(members)]
+    methods = [one for one in node.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for method in methods:
+        if not method.name.startswith("_"):
+            parts += [f"{'#' * (level + 1)} `{node.name}.{method.name}`", _code(_signature(method))]
+            parts += [prose(ast.get_docstring(method) or "")]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _class(kind: type, *, methods: bool) -> Iterator[str]:
-    yield f"## `{kind.__name__}`"
-    yield _markdown(inspect.getdoc(kind) or "")
-    for name, member in vars(kind).items() if methods else ():
-        function = member.fget if isinstance(member, property) else member
-        if name.startswith("_") or not inspect.isfunction(function):
-            continue
-        signature = re.sub(r"(\w+\.)+(?=\w)", "", str(inspect.signature(function))).replace("'", "")
-        word = "async " if inspect.iscoroutinefunction(function) else ""
-        head = name if isinstance(member, property) else f"{word}{name}{signature}"
-        yield f"### `{head}`"
-        yield _markdown(inspect.getdoc(function) or "")
+def _members(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Of an enumeration: each value, and what the string after it says."""
+    for one, after in zip(body, [*body[1:], ast.Pass()], strict=True):
+        if isinstance(one, ast.Assign):
+            said = after.value if isinstance(after, ast.Expr) else None
+            meaning = said.value if isinstance(said, ast.Constant) and isinstance(said.value, str) else ""
+            words = f": {_inline(' '.join(meaning.split()))}" if meaning else ""
+            yield f"- `{ast.unparse(one.targets[0])}` = `{ast.unparse(one.value)}`{words}"
 
 
-def _markdown(text: str) -> str:
-    """A docstring's roles and literals, and its sections as lists."""
-    text = text.replace("``", "`")
-    text = re.sub(r":\w+:`~?([^`]+)`", lambda match: f"`{match[1].rsplit('.', 1)[-1]}`", text)
-    text = re.sub(r"^Worked example::\n\n((?:    .*\n?|\n)+)", _example, text, flags=re.MULTILINE)
-    lines: list[str] = []
-    section = False
-    for line in text.splitlines():
-        if re.fullmatch(r"(Attributes|Args|Returns|Raises|Example):+", line):
-            lines += [f"**{line.rstrip(':')}**", ""]
-            section = True
-        elif section and (match := re.match(r"    (\w[\w, ]*): (.*)", line)):
-            lines.append(f"- `{match[1]}`: {match[2]}")
-        elif section and line.startswith("    "):
-            lines.append(f"  {line.strip()}")
-        else:
-            section = section and not line.strip()
-            lines.append(line)
-    return "\n".join(lines).strip()
+def _field(node: ast.AnnAssign) -> str:
+    value = "" if node.value is None else f" = {_default(node.value)}"
+    return f"{ast.unparse(node.target)}: {ast.unparse(node.annotation)}{value}"
 
 
-def _example(match: re.Match[str]) -> str:
-    body = "\n".join(line[4:] for line in match[1].rstrip().splitlines())
-    return f"```text\n{body}\n```\n"
+def _default(value: ast.expr) -> str:
+    """Of ``field(default=x)`` only the ``x`` is of interest, of ``field(factory=T)`` what it makes."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
+        for word in value.keywords:
+            if word.arg in ("default", "factory"):
+                return ast.unparse(word.value) + ("()" if word.arg == "factory" else "")
+    return ast.unparse(value)
+
+
+def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    head = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
+    result = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    marks = "".join(f"@{ast.unparse(mark)}\n" for mark in node.decorator_list)
+    arguments = re.sub(r"(: [^=]+?)=", r"\1 = ", ast.unparse(node.args))
+    line = f"{head} {node.name}({arguments}){result}: ..."
+    if len(line) > _WIDTH:
+        line = f"{head} {node.name}(\n    {arguments}\n){result}: ..."
+    return marks + line
+
+
+def _code(text: str) -> str:
+    return f"```python\n{text}\n```"
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for path, text in pages().items():
-        path.write_text(text)
+    for file_name, page_text in texts().items():
+        (FOLDER / file_name).write_text(page_text)

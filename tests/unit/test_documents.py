@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import tomli
 
+from monocore_core.interfaces.provider import Interface
 from scripts import cli_reference, combinations_reference, interface_reference, options_reference
 
 ROOT = Path(__file__).parents[2]
@@ -79,9 +81,46 @@ def test_the_combinations_are_what_the_backends_promise() -> None:
     assert combinations_reference.TARGET.read_text() == combinations_reference.text(), "run: make reference"
 
 
-def test_the_pages_of_the_interfaces_are_their_docstrings() -> None:
-    for path, text in interface_reference.pages().items():
-        assert path.read_text() == text, "run: make reference"
+def test_the_reference_of_the_interfaces_is_what_their_docstrings_say() -> None:
+    written = {path.name: path.read_text() for path in interface_reference.FOLDER.iterdir()}
+    assert written == interface_reference.texts(), "run: make reference"
+
+
+@pytest.mark.parametrize("interface", list(Interface))
+def test_every_method_of_an_interface_is_in_its_reference(interface: Interface) -> None:
+    page = (interface_reference.FOLDER / f"{interface.value.replace('_', '-')}.md").read_text()
+    module = importlib.import_module(f"monocore_core.interfaces.{interface.value}")
+    protocols = [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and one.__module__ == module.__name__ and getattr(one, "_is_protocol", False)
+    ]
+    assert protocols
+    for protocol in protocols:
+        for name in vars(protocol):
+            assert name.startswith("_") or f"### `{protocol.__name__}.{name}`" in page, name
+
+
+def test_the_reference_has_what_a_docstring_has() -> None:
+    shown = interface_reference.prose("""Do ``it`` with a :class:`~a.b.Thing`.
+
+        Example::
+
+            first()
+
+            second()
+
+        Then rest.
+
+        Raises:
+            NotFound, Conflict: of the
+                thing.
+        """)
+    example = "Example:\n\n```python\nfirst()\n\nsecond()\n```"
+    assert (
+        shown
+        == f"Do `it` with a `Thing`.\n\n{example}\n\nThen rest.\n\nRaises:\n\n- `NotFound`, `Conflict`: of the thing."
+    )
 
 
 def test_every_target_is_in_the_help() -> None:
