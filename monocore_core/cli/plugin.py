@@ -24,6 +24,7 @@ def main(words: list[str], options: Globals) -> int:
             "Make a new plugin, or list those that are installed.",
             usage="monocore plugin new|ls …",
         )
+        add_globals(parser)
         parser.flags(words, options)
         raise UsageError("no command is given", "monocore plugin new NAME --kind KIND.", "monocore plugin")
     name, *rest = words

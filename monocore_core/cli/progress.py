@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from monocore_core.cli.failures import clean, warn
 from monocore_core.cli.terminal import STDERR, is_terminal
 from monocore_core.model.events import (
+    Denied,
     Event,
     LayerDone,
     LayerProgress,
@@ -90,6 +91,8 @@ class PullProgress:
             self._published(event)
         elif isinstance(event, Warned):
             self._close_and_warn(event.text)
+        elif isinstance(event, Denied):
+            self._denied(event)
         elif not self._quiet:
             self._show(event)
 
@@ -113,6 +116,13 @@ class PullProgress:
     def _published(self, event: Published) -> None:
         if not self._quiet:
             _line(f"Published {clean(', '.join(event.ports))}")
+
+    def _denied(self, event: Denied) -> None:
+        """The screen is the program's that runs in the sandbox: said only to who asked for details."""
+        if self._stages:
+            what = event.refusal
+            port = f" port {what.port}" if what.port else ""
+            _line(f"Denied {clean(f'{what.protocol} to {what.destination}{port}')} ({clean(what.rule)})")
 
     def _close_and_warn(self, text: str) -> None:
         if self._view is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from monocore_core.model.digest import Digest
+from monocore_core.model.network import Refusal
 
 
 @frozen
@@ -76,7 +77,15 @@ class Published:
     ports: tuple[str, ...]
 
 
-Event = Published | Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
+@frozen
+class Denied:
+    """A network did not let a sandbox's packet through; reported at a limited rate."""
+
+    sandbox: str
+    refusal: Refusal
+
+
+Event = Denied | Published | Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
 Listener = Callable[[Event], None]
 
 

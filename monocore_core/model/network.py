@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from monocore_core.model.policy import PROFILES, Action, Domain, Place, Policy, Protocol
 
@@ -53,6 +53,43 @@ class NetworkFeature(StrEnum):
     """A policy's rules over names."""
     GROUPS = "groups"
     """Sandboxes that reach one another."""
+    INGRESS = "ingress"
+    """A policy for what members of the group may reach in the sandbox."""
+    LIMITS = "limits"
+    """Limits of bandwidth and of packets."""
+    ADDRESS = "address"
+    """An address of one's choice."""
+
+
+@frozen
+class Limits:
+    """What a sandbox may use of the network; 0 is no limit.
+
+    Attributes:
+        download: bytes per second towards the sandbox.
+        upload: bytes per second from it.
+        packets: per second, in each direction.
+    """
+
+    download: int = field(default=0, validator=validators.ge(0))
+    upload: int = field(default=0, validator=validators.ge(0))
+    packets: int = field(default=0, validator=validators.ge(0))
+
+    def __bool__(self) -> bool:
+        return bool(self.download or self.upload or self.packets)
+
+
+@frozen
+class Dns:
+    """How a sandbox resolves names.
+
+    Attributes:
+        servers: to ask instead of the host's; at most three, as resolv.conf(5) has them.
+        search: domains in which short names are looked up.
+    """
+
+    servers: tuple[IPv4Address | IPv6Address, ...] = field(default=(), validator=validators.max_len(3))
+    search: tuple[str, ...] = field(default=(), validator=validators.max_len(6))
 
 
 @frozen
@@ -64,12 +101,23 @@ class NetworkRequest:
         hostname: the guest's name, unique in the group.
         policy: what the sandbox may reach.
         publish: ports that are reachable at the host.
+        ingress: what other members may reach in the sandbox, if their own policies let them: rules are read with the
+            member as target and the sandbox's port. None: everything.
+        dns: how names are resolved.
+        limits: of bandwidth and packets.
+        mtu: bytes of the largest packet; 0 lets the network choose.
+        addresses: at most one of each version; the network chooses where there is none.
     """
 
     group: str
     hostname: str
     policy: Policy = field(default=PROFILES["all"])
     publish: tuple[Publish, ...] = ()
+    ingress: Policy | None = None
+    dns: Dns = Dns()
+    limits: Limits = Limits()
+    mtu: int = 0
+    addresses: tuple[IPv4Address | IPv6Address, ...] = ()
 
     def needs(self) -> Mapping[NetworkFeature, str]:
         """What the network must be able to do, each with the part of the request that needs it, in a person's words."""
@@ -85,6 +133,12 @@ class NetworkRequest:
             found[NetworkFeature.ISOLATE] = "a policy that allows nothing"
         if self.publish:
             found[NetworkFeature.PUBLISH] = f"the published port {self.publish[0]}"
+        if self.ingress is not None:
+            found[NetworkFeature.INGRESS] = "a policy for what other members may reach"
+        if self.limits:
+            found[NetworkFeature.LIMITS] = "limits of bandwidth or packets"
+        if self.addresses:
+            found[NetworkFeature.ADDRESS] = f"the address {self.addresses[0]}"
         return found
 
 
@@ -175,3 +229,58 @@ class Connection:
     attachment: Attachment
     guest: GuestNetwork | None = None
     published: tuple[Publish, ...] = ()
+
+
+@frozen
+class Refusal:
+    """Packets of a sandbox that were not let through.
+
+    Attributes:
+        destination: address.
+        protocol: ``tcp``, ``udp``, ``icmp``, or a number in text.
+        port: of the destination; 0 where the protocol has none.
+        rule: that decided, as its text, or a sentence for what is always denied.
+        time: of the last one, seconds since the epoch.
+        count: packets that were reported; reports are limited in rate, so there may have been more.
+    """
+
+    destination: str
+    protocol: str
+    port: int
+    rule: str
+    time: float
+    count: int = 1
+
+
+@frozen
+class Traffic:
+    """Counters of one sandbox since it was attached, as the sandbox sees them."""
+
+    received_bytes: int = 0
+    received_packets: int = 0
+    sent_bytes: int = 0
+    sent_packets: int = 0
+    denied_packets: int = 0
+
+
+@frozen
+class NetworkStatus:
+    """What a network knows of one sandbox.
+
+    Attributes:
+        key: of the sandbox.
+        request: what was asked.
+        connection: what was given; without descriptors.
+        traffic: counters, or None where the network does not count.
+        resolved: (name, address, seconds left) of the names that its policy opened.
+        refusals: the last ones, newest first, at most 100.
+        facts: more for people, as (what, value) pairs: the bridge, the uplink, what the uplink limits.
+    """
+
+    key: str
+    request: NetworkRequest
+    connection: Connection
+    traffic: Traffic | None = None
+    resolved: tuple[tuple[str, str, int], ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()

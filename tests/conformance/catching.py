@@ -52,6 +52,7 @@ def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, 
     assert report.exists(), done.stdout[-2000:] + done.stderr[-2000:]
     found: dict[str, Verdict] = {}
     for case in ET.parse(report).iter("testcase"):
+        assert case.get("name"), ET.tostring(case, "unicode")[-3000:] + done.stdout[-6000:]
         kinds = {child.tag: child.get("message", "") for child in case}
         name = case.get("name", "")
         for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
