@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from monocore_core.hookspecs import hookimpl
 from monocore_core.interfaces.provider import Host, NetworkCapabilities, NetworkProvider, NoOptions
-from monocore_core.model.network import AttachmentKind, Connection, NetworkRequest, NoNetwork
+from monocore_core.model.network import AttachmentKind, Connection, NetworkRequest, NetworkStatus, NoNetwork
 
 
 class NoneNetwork:
@@ -25,6 +25,11 @@ class NoneNetwork:
     async def keys(self) -> frozenset[str]:
         """Nothing exists on the host."""
         return frozenset()
+
+    async def inspect(self, key: str) -> NetworkStatus | None:
+        """Nothing is known of anyone."""
+        del key
+        return None
 
 
 @asynccontextmanager

@@ -66,8 +66,8 @@ PAGES: Mapping[str, Page] = {
         network,
         {
             network_values: (
-                "NetworkRequest", "Publish", "NetworkFeature", "Connection", "AttachmentKind", "NoNetwork", "Tap",
-                "UserMode", "GuestNetwork",
+                "NetworkRequest", "Publish", "Limits", "Dns", "NetworkFeature", "Connection", "AttachmentKind", "NoNetwork", "Tap",
+                "UserMode", "GuestNetwork", "NetworkStatus", "Traffic", "Refusal",
             )
         },
         ("NetworkProvider", "NetworkCapabilities"),
@@ -192,8 +192,13 @@ def _default(value: ast.expr) -> str:
     if isinstance(value, ast.Call) and ast.unparse(value.func) == "field":
         for word in value.keywords:
             if word.arg in ("default", "factory"):
-                return ast.unparse(word.value) + ("()" if word.arg == "factory" else "")
-    return ast.unparse(value)
+                return _source(word.value) + ("()" if word.arg == "factory" else "")
+    return _source(value)
+
+
+def _source(value: ast.expr) -> str:
+    """As the formatter writes it."""
+    return re.sub(r"'([^'\"]*)'", r'"\1"', ast.unparse(value))
 
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:

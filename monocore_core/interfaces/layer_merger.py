@@ -11,8 +11,8 @@ ever returned: what a crash leaves is found and removed or completed at the next
 Worked example::
 
     async with provider.create(host, options) as merger:
-        root = await merger.merge("sha256-0f3a…", image.layers)   # ~0.2 s the first time
-        root = await merger.merge("sha256-0f3a…", image.layers)   # at once, the same value
+        root = await merger.merge("sha256-0f3a…", image.layers)  # ~0.2 s the first time
+        root = await merger.merge("sha256-0f3a…", image.layers)  # at once, the same value
         await merger.remove("sha256-0f3a…")
 """
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from monocore_core.model.network import Connection, NetworkRequest
+from monocore_core.model.network import Connection, NetworkRequest, NetworkStatus
 
 
 class Network(Protocol):
@@ -40,4 +40,8 @@ class Network(Protocol):
 
     async def keys(self) -> frozenset[str]:
         """Every key of which anything exists on the host, complete or not."""
+        ...
+
+    async def inspect(self, key: str) -> NetworkStatus | None:
+        """What is known of an attached sandbox; None for an unknown key. Changes nothing, and starts nothing."""
         ...

@@ -14,6 +14,7 @@ A provider is cheap: importing the module that defines it opens no library, touc
         create=create,
     )
 
+
     @hookimpl
     def monocore_layer_mergers() -> list[LayerMergerProvider[CopyOptions]]:
         return [PROVIDER]
@@ -132,10 +133,12 @@ class NetworkCapabilities:
     Attributes:
         attachment: kind of device.
         features: that it has; a request that needs another is refused before anything starts.
+        descriptors: whether its taps can be had as open descriptors alone, because they are in a namespace of its own.
     """
 
     attachment: AttachmentKind
     features: frozenset[NetworkFeature] = frozenset()
+    descriptors: bool = False
 
     def refuse(self, request: NetworkRequest) -> str | None:
         """Which part of a request is beyond these capabilities, or None. Pure; networks call it before they act."""

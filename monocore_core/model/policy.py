@@ -194,11 +194,13 @@ class Policy:
 
 _MEMBERS = Rule(Action.ALLOW, Place.GROUP)
 _NOT_US = (Rule(Action.DENY, Place.HOST), Rule(Action.DENY, Place.PRIVATE))
+#: Names are resolved by the network's own resolver alone, or rules over names would say nothing: DNS, and DNS over TLS and QUIC.
+_NO_OTHER_DNS = Rule(Action.DENY, Place.ANY, ports=(Ports(53, 53), Ports(853, 853)))
 
 #: Policies by name. ``none`` is no network at all, and has no policy.
 PROFILES = {
     "local": Policy((_MEMBERS,), Action.DENY, "local"),
-    "public": Policy((_MEMBERS, *_NOT_US), Action.ALLOW, "public"),
+    "public": Policy((_MEMBERS, *_NOT_US, _NO_OTHER_DNS), Action.ALLOW, "public"),
     "all": Policy((), Action.ALLOW, "all"),
 }
 #: What a sandbox gets that asks for a network and says no more.
@@ -209,6 +211,9 @@ NO_NETWORK = "none"
 
 def parse_policy(profile: str, rules: Sequence[str] = ()) -> Policy:
     """A profile with rules of one's own before its rules.
+
+    Rules over names hold only where the sandbox asks the network's own resolver: with one of them, and everything else allowed, other DNS
+    servers are denied after the rules of one's own.
 
     Args:
         profile: one of :data:`PROFILES`.
@@ -231,7 +236,10 @@ def parse_policy(profile: str, rules: Sequence[str] = ()) -> Policy:
             problems.append(f"rule {number}: {error.brief}")
     if problems or base is None:
         raise ConfigError("the network policy is not valid", problems=tuple(problems), hint=_FORM)
-    return Policy((*parsed, *base.rules), base.default, base.name)
+    named = any(isinstance(rule.target, Domain) for rule in parsed)
+    guard = (_NO_OTHER_DNS,) if named and base.default is Action.ALLOW else ()
+    rules_of_base = (*base.rules, *(rule for rule in guard if rule not in base.rules))
+    return Policy((*parsed, *rules_of_base), base.default, base.name)
 
 
 def _matches(rule: Rule, destination: Destination) -> bool:

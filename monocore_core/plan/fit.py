@@ -121,8 +121,12 @@ def misfit(combination: Sequence[Offer]) -> str | None:
         return "is not a VMM"
     if why := root_misfit(*combination[:2]):
         return why
-    if isinstance(network, NetworkCapabilities) and network.attachment not in vmm.attachments:
+    if not isinstance(network, NetworkCapabilities):
+        return None
+    if network.attachment not in vmm.attachments:
         return f"{combination[0].name} cannot attach a network of kind {network.attachment}"
+    if network.descriptors and not vmm.tap_descriptors:
+        return f"{combination[0].name} opens taps by name, and {combination[2].name} hands them over open"
     return None
 
 

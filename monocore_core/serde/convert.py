@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,8 +17,15 @@ from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, Iter
 from monocore_core.errors import ConfigError, MonocoreError
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import Platform
+from monocore_core.model.policy import Rule
 
 T = TypeVar("T")
+
+_ADDRESSES = (IPv4Address, IPv6Address, IPv4Interface, IPv6Interface)
+_UNIONS: tuple[tuple[object, Callable[[str], object]], ...] = (
+    (IPv4Address | IPv6Address, ip_address),
+    (IPv4Interface | IPv6Interface, ip_interface),
+)
 
 
 @functools.cache
@@ -32,6 +40,14 @@ def converter() -> Converter:
     made.register_structure_hook(int, lambda value, kind: _scalar(value, int, kind))
     made.register_structure_hook(float, lambda value, _: _number(value))
     made.register_structure_hook(Enum, _member)
+    for kind in _ADDRESSES:
+        made.register_structure_hook(kind, _address)
+        made.register_unstructure_hook(kind, str)
+    for union, parse in _UNIONS:
+        made.register_structure_hook(union, functools.partial(_parsed, parse))
+        made.register_unstructure_hook(union, str)
+    made.register_structure_hook(Rule, lambda value, _: Rule.parse(_expect(value, str)))
+    made.register_unstructure_hook(Rule, str)
     made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     made.register_unstructure_hook(Path, str)
     made.register_unstructure_hook(Digest, str)
@@ -47,6 +63,14 @@ def convert(table: Mapping[str, object], target: type[T], where: str) -> T:
         problems = tuple(_problems(error, ""))
         brief = f"{where}: {problems[0]}" if len(problems) == 1 else f"{where}: {len(problems)} problems"
         raise ConfigError(brief, problems=problems if len(problems) > 1 else ()) from error
+
+
+def _parsed(parse: Callable[[str], object], value: object, _: object) -> object:
+    return parse(_expect(value, str))
+
+
+def _address(value: object, kind: Callable[[str], T]) -> T:
+    return kind(_expect(value, str))
 
 
 def _expect(value: object, kind: type[T]) -> T:

@@ -22,13 +22,13 @@ class QueueFull(MachineError):
     """Who serves the socket has not yet taken the clients that came before (QEMU lets one wait, whatever was said to ``listen``)."""
 
 
-def listen(folder: Path, name: str) -> socket.socket:
+def listen(folder: Path, name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A listening socket, in place of one that an ended machine left.
 
     Raises:
         MachineError: it could not be made.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_UNIX, kind)
     try:
         (folder / name).unlink(missing_ok=True)
         with _short(folder) as prefix:
@@ -40,14 +40,14 @@ def listen(folder: Path, name: str) -> socket.socket:
     return listener
 
 
-def connect(folder: Path, name: str) -> socket.socket:
+def connect(folder: Path, name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A non-blocking socket connected to a listening one; never waits.
 
     Raises:
         QueueFull: try again.
         MachineError: nobody listens.
     """
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connected = socket.socket(socket.AF_UNIX, kind)
     connected.settimeout(0)
     try:
         with _short(folder) as prefix:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from monocore_core.errors import NotFound
-from monocore_core.model.network import Connection, NetworkRequest, NoNetwork, Tap, UserMode
+from monocore_core.model.network import Connection, NetworkRequest, NetworkStatus, NoNetwork, Tap, UserMode
 from tests.conformance.network_fakes import GUEST, MAC, UserNetwork
 
 FakeT = TypeVar("FakeT", bound=type[UserNetwork])
@@ -115,6 +115,12 @@ class UndoesNothing(UserNetwork):
         self.claim(key, request)
         await self.pause()
         return self.connection()
+
+
+@caught_by("it_tells_of_what_is_attached")
+class TellsOfStrangers(UserNetwork):
+    async def inspect(self, key: str) -> NetworkStatus | None:
+        return await super().inspect(key) or NetworkStatus(key, NetworkRequest("", ""), self.connection())
 
 
 @caught_by("a_detach_cancelled_at_any_await_is_finished_by_a_repeat")

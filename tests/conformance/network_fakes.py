@@ -13,7 +13,15 @@ from pathlib import Path
 
 from monocore_core.errors import Conflict, StorageError
 from monocore_core.interfaces.provider import Host, NetworkCapabilities, NetworkProvider, NoOptions
-from monocore_core.model.network import AttachmentKind, Connection, GuestNetwork, NetworkRequest, UserMode
+from monocore_core.model.network import (
+    AttachmentKind,
+    Connection,
+    GuestNetwork,
+    NetworkRequest,
+    NetworkStatus,
+    UserMode,
+)
+from monocore_core.serde import structure, unstructure
 
 MAC = "02:4d:43:00:00:01"
 GUEST = GuestNetwork(MAC, (IPv4Interface("10.0.2.15/24"),), gateway4="10.0.2.2", nameservers=("10.0.2.3",))
@@ -43,12 +51,19 @@ class UserNetwork:
     async def keys(self) -> frozenset[str]:
         return frozenset(path.name.removesuffix(".json") for path in self.folder.glob("*.json"))
 
+    async def inspect(self, key: str) -> NetworkStatus | None:
+        try:
+            words = self.path(key).read_text()
+        except FileNotFoundError:
+            return None
+        return NetworkStatus(key, structure(json.loads(words), NetworkRequest, key), self.connection())
+
     def connection(self) -> Connection:
         return Connection(UserMode(MAC), GUEST)
 
     def claim(self, key: str, request: NetworkRequest) -> bool:
         """Whether the key is new."""
-        words = json.dumps([request.group, request.hostname])
+        words = json.dumps(unstructure(request))
         path = self.path(key)
         temporary = path.with_suffix(f".{os.getpid()}")
         try:

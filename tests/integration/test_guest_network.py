@@ -13,7 +13,14 @@ import pytest
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.interfaces.provider import Host, Interface, NetworkCapabilities, NetworkProvider, NoOptions
-from monocore_core.model.network import AttachmentKind, Connection, GuestNetwork, NetworkRequest, UserMode
+from monocore_core.model.network import (
+    AttachmentKind,
+    Connection,
+    GuestNetwork,
+    NetworkRequest,
+    NetworkStatus,
+    UserMode,
+)
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
 from monocore_core.plugins import Backend, Plugins, discover
 from monocore_core.testing.registry import LocalRegistry, registry_problem
@@ -50,6 +57,13 @@ class QemuUser:
 
     async def keys(self) -> frozenset[str]:
         return frozenset(self.attached)
+
+    async def inspect(self, key: str) -> NetworkStatus | None:
+        return (
+            NetworkStatus(key, NetworkRequest("", ""), Connection(UserMode(MAC), GUEST))
+            if key in self.attached
+            else None
+        )
 
 
 @pytest.fixture(scope="module")

@@ -138,13 +138,14 @@ def test_members_reach_one_another_and_nobody_the_host() -> None:
 
 
 def test_the_first_rule_that_matches_decides() -> None:
-    policy = parse_policy("public", ["deny tcp 1.1.1.1:53", "allow 10.1.0.0/16", "deny any:25"])
+    policy = parse_policy("public", ["deny tcp 1.1.1.1:80", "allow 10.1.0.0/16", "deny any:25"])
 
     def decide(address: str, protocol: Protocol, port: int = 0) -> Action:
         return policy.decide(Destination(ip_address(address), protocol, port))[0]
 
-    assert decide("1.1.1.1", Protocol.TCP, 53) is Action.DENY
-    assert decide("1.1.1.1", Protocol.UDP, 53) is Action.ALLOW
+    assert decide("1.1.1.1", Protocol.TCP, 80) is Action.DENY
+    assert decide("1.1.1.1", Protocol.UDP, 80) is Action.ALLOW
+    assert decide("1.1.1.1", Protocol.UDP, 53) is Action.DENY  # names are resolved by the network
     assert decide("10.1.2.3", Protocol.TCP, 25) is Action.ALLOW
     assert decide("10.2.2.3", Protocol.TCP, 80) is Action.DENY
     assert decide("8.8.8.8", Protocol.TCP, 25) is Action.DENY
@@ -173,5 +174,15 @@ def test_a_policy_reads_well() -> None:
         "allow group",
         "deny host",
         "deny private",
+        "deny any:53,853",
         "allow any",
     ]
+
+
+def test_other_resolvers_are_denied_where_names_decide() -> None:
+    assert parse_policy("all", ["deny ads.example.com"]).lines() == [
+        "deny ads.example.com",
+        "deny any:53,853",
+        "allow any",
+    ]
+    assert parse_policy("local", ["allow example.com"]).lines()[-1] == "deny any"

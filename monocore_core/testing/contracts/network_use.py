@@ -29,7 +29,10 @@ class NetworkUseClauses(NetworkFixtures):
         assert connection.attachment.kind is stand.provider.capabilities.attachment
 
     async def test_the_guests_configuration_fits_the_attachment(self, stand: Stand) -> None:
-        """``Connection.guest``: of the device's address; its gateways are in the networks of its addresses."""
+        """``Connection.guest``: of the device's address; its gateways are near.
+
+        They are in the networks of its addresses, or the addresses stand alone (``/32``, ``/128``) and the gateways are on the link.
+        """
         connection = await stand.network.attach(new_key(), WEB)
         guest, attachment = connection.guest, connection.attachment
         if isinstance(attachment, NoNetwork):
@@ -39,7 +42,12 @@ class NetworkUseClauses(NetworkFixtures):
         assert guest.mac == attachment.mac
         assert guest.addresses
         for gateway in filter(None, (guest.gateway4, guest.gateway6)):
-            near = any(ip_address(gateway) in each.network for each in guest.addresses)
+            address = ip_address(gateway)
+            near = any(
+                address in each.network
+                or (each.version == address.version and each.network.num_addresses == 1)
+                for each in guest.addresses
+            )
             assert near, f"gateway {gateway} is in no network of {guest.addresses}"
         if isinstance(attachment, Tap):
             assert guest.mtu <= attachment.mtu
@@ -95,6 +103,19 @@ class NetworkUseClauses(NetworkFixtures):
         assert plain(await stand.network.attach(one, WEB)) == plain(first)
         await stand.network.detach(one)
         assert await stand.network.keys() == before
+
+    async def test_it_tells_of_what_is_attached(self, stand: Stand) -> None:
+        """``inspect``: what was asked and what was given; None for an unknown key, and for one that has been detached."""
+        key = new_key()
+        connection = await stand.network.attach(key, WEB)
+        assert await stand.network.inspect(new_key()) is None
+        await stand.kept(key)
+        status = await stand.network.inspect(key)
+        assert status is not None
+        assert (status.key, status.request) == (key, WEB)
+        assert plain(status.connection) == plain(connection)
+        await stand.network.detach(key)
+        assert await stand.network.inspect(key) is None
 
     async def test_an_unknown_key_is_detached_without_error(self, stand: Stand) -> None:
         """``detach``."""

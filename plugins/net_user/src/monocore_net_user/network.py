@@ -15,10 +15,17 @@ from attrs import evolve
 from monocore_core.errors import Conflict, Unsupported
 from monocore_core.hostports import free_port, require_free
 from monocore_core.interfaces.provider import Host, NetworkCapabilities
-from monocore_core.model.network import Connection, GuestNetwork, NetworkRequest, Publish, UserMode
+from monocore_core.model.network import (
+    Connection,
+    GuestNetwork,
+    NetworkRequest,
+    NetworkStatus,
+    Publish,
+    UserMode,
+)
 from monocore_core.model.policy import Action
 from monocore_net_user.options import UserOptions
-from monocore_net_user.records import Record, Records, digest_of
+from monocore_net_user.records import Record, Records
 
 #: The network that slirp, which QEMU uses, makes for each guest (QEMU's documentation of ``-netdev user``).
 ADDRESS, GATEWAY, RESOLVER = IPv4Interface("10.0.2.15/24"), "10.0.2.2", "10.0.2.3"
@@ -45,14 +52,24 @@ class UserNetwork:
             raise Unsupported(
                 f"net_user {reason}", hint="choose --policy all, or a network that can: 'monocore plugins'"
             )
-        asked = digest_of(request)
         known = self._records.read(key)
-        if known is not None and known.request != asked:
+        if known is not None and known.request != request:
             raise Conflict(f"sandbox {key} is connected already, with another request")
         if known is None:
-            known = Record(asked, tuple(map(_chosen, request.publish)))
+            known = Record(request, tuple(map(_chosen, request.publish)))
             self._records.write(key, known)
-        published = known.published
+        return self._connection(key, known)
+
+    async def inspect(self, key: str) -> NetworkStatus | None:
+        """See the protocol. The VMM counts nothing."""
+        known = self._records.read(key)
+        if known is None:
+            return None
+        facts = (("address of the host", GATEWAY),)
+        return NetworkStatus(key, known.request, self._connection(key, known), facts=facts)
+
+    def _connection(self, key: str, record: Record) -> Connection:
+        request, published = record.request, record.published
         isolated = request.policy.default is Action.DENY
         forwards = tuple((str(p.protocol), str(p.address), p.host, p.guest) for p in published)
         mac = mac_of(key)
@@ -60,8 +77,9 @@ class UserNetwork:
             mac=mac,
             addresses=(ADDRESS,),
             gateway4=GATEWAY,
-            mtu=self._options.mtu,
-            nameservers=() if isolated else (RESOLVER,),
+            mtu=request.mtu or self._options.mtu,
+            nameservers=() if isolated else (tuple(map(str, request.dns.servers)) or (RESOLVER,)),
+            search=request.dns.search,
         )
         return Connection(UserMode(mac, forwards, restrict=isolated), guest, published)
 

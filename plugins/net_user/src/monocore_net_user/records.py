@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
 
 from attrs import frozen
 
-from monocore_core.errors import InvalidInput, StorageError
+from monocore_core.errors import ConfigError, InvalidInput, StorageError
 from monocore_core.model.network import NetworkRequest, Publish
-from monocore_core.model.policy import Protocol
+from monocore_core.serde import structure, unstructure
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _MAX_SIZE = 256 * 1024
@@ -22,15 +20,10 @@ _MAX_SIZE = 256 * 1024
 
 @frozen
 class Record:
-    """One connection: what was asked, as a digest, and the ports that were chosen."""
+    """One connection: what was asked, and the ports that were chosen."""
 
-    request: str
+    request: NetworkRequest
     published: tuple[Publish, ...]
-
-
-def digest_of(request: NetworkRequest) -> str:
-    """Equal for equal requests."""
-    return hashlib.sha256(repr(request).encode()).hexdigest()
 
 
 @frozen
@@ -44,12 +37,8 @@ class Records:
         try:
             with self._path(key).open("rb") as file:
                 data = cast("dict[str, object]", json.loads(file.read(_MAX_SIZE)))
-            published = tuple(
-                Publish(int(guest), int(host), ip_address(address), Protocol(protocol))
-                for guest, host, address, protocol in cast("list[list[str]]", data["published"])
-            )
-            return Record(str(data["request"]), published)
-        except (OSError, ValueError, KeyError, TypeError):
+            return structure(data, Record, str(self._path(key)))
+        except (OSError, ValueError, ConfigError):
             return None
 
     def write(self, key: str, record: Record) -> None:
@@ -60,10 +49,9 @@ class Records:
         """
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        published = [[str(p.guest), str(p.host), str(p.address), p.protocol.value] for p in record.published]
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"request": record.request, "published": published}))
+            temporary.write_text(json.dumps(unstructure(record)))
             temporary.replace(path)
         except OSError as error:
             raise StorageError(f"net_user: {path}: {error.strerror}") from error

@@ -1,0 +1,215 @@
+"""A link to the host as the uplink: the host forwards and masquerades. For root alone.
+
+On the host there are one interface, two routes to the sandboxes' pools over it, and one nft table of ours. Its own sysctls aside (forwarding on it,
+and ``route_localnet``, by which the host's own programs reach published ports on 127.0.0.1), nothing of the host's is changed: a host that does
+not forward by itself uses another uplink. What the policies say is enforced in the other namespace; that packets from there reach
+the host itself only for sandboxes that are allowed to is enforced here once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from monocore_core.errors import MachineError
+from monocore_core.hostports import require_free
+from monocore_core.model.network import Publish
+from monocore_core.model.policy import Action, Address, Destination, Protocol
+from monocore_net_tap import allocate, syscalls
+from monocore_net_tap.holder import Holder
+from monocore_net_tap.members import Member
+from monocore_net_tap.netlink import connected, ignoring_absence, index_of, said
+from monocore_net_tap.nft import Nft
+from monocore_net_tap.uplink import INTERFACE, hosttable
+from monocore_net_tap.uplink.hosttable import Forward, HostEnd
+
+_NFT_EVENTS = 7  # NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h
+_SETTLE = 0.2
+
+
+class VethUplink:
+    """See :class:`~monocore_net_tap.uplink.Uplink`.
+
+    Args:
+        holder: of the namespace.
+        end: the host's end.
+        resolvers: DNS servers of the host.
+    """
+
+    kind = "veth"
+    interface = INTERFACE
+    masquerade = False
+
+    def __init__(self, holder: Holder, end: HostEnd, resolvers: tuple[str, ...]) -> None:
+        self._end = end
+        self._host4, own4 = allocate.uplink4(end.pool4)
+        self._host6, own6 = allocate.uplink6(end.pool6)
+        self.addresses: tuple[Address, ...] = (own4, own6)
+        self.gateways: tuple[Address, ...] = (self._host4, self._host6)
+        self.resolvers = resolvers
+        self.facts: tuple[tuple[str, str], ...] = (("uplink", f"veth {end.interface}"),)
+        self._forwards: dict[Publish, tuple[int, socket.socket]] = {}
+        self._trusted: frozenset[Address] = frozenset()
+        self._host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._own = -1
+        self._nft = Nft()
+        self._events = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, syscalls.NETLINK_NETFILTER
+        )
+        try:
+            self._events.bind((0, 1 << (_NFT_EVENTS - 1)))
+            self._links(holder)
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def enter(self) -> None:
+        """See the protocol."""
+        self._own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        with said("set its end of the uplink up"), connected() as ip:
+            index = socket.if_nametoindex(INTERFACE)
+            ip.link("set", index=index, state="up")
+            for address, gateway, length in zip(self.addresses, self.gateways, (30, 126), strict=True):
+                ip.addr("replace", index=index, address=str(address), prefixlen=length, flags=0x02)
+                ip.route("replace", dst="default", gateway=str(gateway), oif=index, family=_family(gateway))
+
+    def publish(self, publish: Publish, relay: int) -> None:
+        """See the protocol. The port is held by a socket of ours that never listens, so that nobody else takes it."""
+        if publish in self._forwards:
+            return
+        with self._on_host():
+            require_free(publish)
+            kind = socket.SOCK_DGRAM if publish.protocol is Protocol.UDP else socket.SOCK_STREAM
+            kept = socket.socket(_family(publish.address), kind)
+        try:
+            with self._on_host():
+                if publish.address.version == 6:
+                    kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                kept.bind((str(publish.address), publish.host))
+            self._forwards[publish] = (relay, kept)
+            self._load()
+        except BaseException:
+            self._forwards.pop(publish, None)
+            kept.close()
+            raise
+
+    def unpublish(self, publish: Publish) -> None:
+        """See the protocol."""
+        found = self._forwards.pop(publish, None)
+        if found is not None:
+            found[1].close()
+            self._load()
+
+    def members(self, members: tuple[Member, ...]) -> None:
+        """See the protocol: those that may reach the host at all are let in by the host's table, too."""
+        trusted = frozenset(
+            address
+            for member in members
+            if _may_reach_host(member, self.gateways)
+            for address in (member.address4, member.address6)
+        )
+        if trusted != self._trusted:
+            self._trusted = trusted
+            self._load()
+
+    def watch(self, ended: Callable[[], None]) -> None:
+        """See the protocol. The table is put back when somebody has flushed it (a firewall's reload)."""
+        loop = asyncio.get_running_loop()
+        pending: list[asyncio.TimerHandle] = []
+
+        def check() -> None:
+            pending.clear()
+            with suppress(MachineError):
+                if not self._nft.has_table("inet", self._end.table):
+                    self._load()
+
+        def changed() -> None:
+            with suppress(OSError):
+                while self._events.recv(65536):
+                    pass
+            if not pending:
+                pending.append(loop.call_later(_SETTLE, check))
+
+        del ended  # a link does not fail by itself
+        loop.add_reader(self._events, changed)
+
+    def close(self) -> None:
+        """See the protocol."""
+        with suppress(RuntimeError):
+            asyncio.get_running_loop().remove_reader(self._events)
+        self._events.close()
+        for _, kept in self._forwards.values():
+            kept.close()
+        with suppress(MachineError):
+            self._nft.run(hosttable.removed(self._end))
+        with self._on_host(), suppress(MachineError):
+            _remove(self._end.interface)
+        os.close(self._host)
+        if self._own >= 0:
+            os.close(self._own)
+
+    def _load(self) -> None:
+        forwards = tuple(Forward(publish, relay) for publish, (relay, _) in self._forwards.items())
+        self._nft.run(hosttable.whole(self._end, forwards, self._trusted))
+
+    def _links(self, holder: Holder) -> None:
+        end = self._end
+        four, six = allocate.uplink4(end.pool4)[1], allocate.uplink6(end.pool6)[1]
+        with said("make the uplink on the host"), connected() as ip:
+            _remove(end.interface)
+            ip.link(
+                "add", ifname=end.interface, kind="veth", peer={"ifname": INTERFACE, "net_ns_pid": holder.pid}
+            )
+            index = socket.if_nametoindex(end.interface)
+            for name, value in hosttable.sysctls(end.interface):
+                with suppress(FileNotFoundError):
+                    Path("/proc/sys", name).write_text(value)
+            ip.addr("replace", index=index, address=str(self._host4), prefixlen=30)
+            ip.addr("replace", index=index, address=str(self._host6), prefixlen=126, flags=0x02)
+            ip.link("set", index=index, state="up")
+            ip.route("replace", dst=str(end.pool4), gateway=str(four), oif=index, family=socket.AF_INET)
+            ip.route("replace", dst=str(end.pool6), gateway=str(six), oif=index, family=socket.AF_INET6)
+
+    @contextmanager
+    def _on_host(self) -> Generator[None]:
+        """In the host's network namespace, this thread alone, and never across a suspension."""
+        if self._own < 0:
+            yield
+            return
+        syscalls.setns(self._host, syscalls.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            syscalls.setns(self._own, syscalls.CLONE_NEWNET)
+
+
+def _remove(interface: str) -> None:
+    index = index_of(interface)
+    if index:
+        with said(f"remove {interface}"), connected() as ip:
+            ignoring_absence(partial(ip.link, "del", index=index))
+
+
+def _may_reach_host(member: Member, host: tuple[Address, ...]) -> bool:
+    """Whether the policy lets anything through to an address of the host, as far as its rules alone can tell."""
+    policy = member.request.policy
+    if any(rule.action is Action.ALLOW for rule in policy.rules):
+        targets = [
+            rule for rule in policy.rules if rule.action is Action.ALLOW and str(rule.target) != "group"
+        ]
+        if targets:
+            return True
+    return any(
+        policy.decide(Destination(address, Protocol.TCP, port=1, host=True))[0] is Action.ALLOW
+        for address in host
+    )
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
