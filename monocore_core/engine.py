@@ -229,6 +229,7 @@ class Engine:
                 image=image,
                 plan=plan,
                 root=root,
+                connection=connection,
                 machine=machine,
                 guest=guest,
                 mark=clock.mark,

@@ -13,6 +13,7 @@ from monocore_core.interfaces.vmm import Machine
 from monocore_core.model.events import Stage
 from monocore_core.model.guest import ProcessSpec
 from monocore_core.model.image import Image
+from monocore_core.model.network import Connection
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.plan.choose import Plan
@@ -28,6 +29,7 @@ class Sandbox:
         image: that it was made of.
         plan: backends in use.
         root: the merged root.
+        connection: to the network, with the published ports.
         machine: the VM's process.
         guest: the agent.
         stages: when each stage of the start was complete; the last is the first command's start.
@@ -38,6 +40,7 @@ class Sandbox:
     image: Image
     plan: Plan
     root: RootFs
+    connection: Connection
     machine: Machine
     guest: Guest
     mark: Callable[[str], None]

@@ -20,8 +20,11 @@ from monocore_net_tap.members import Member, Scene
 from monocore_net_tap.nft import Nft
 from monocore_net_tap.policies import LOG_GROUP, LOG_RATE, Chains
 
-#: What a sandbox may send beyond its limit at once: a fifth of a second's worth, and no less than some of the largest packets.
-_LEAST_BURST = 256 * 1024
+#: What a sandbox may send beyond its limit at once: some of the largest packets.
+_LEAST_BURST = 128 * 1024
+#: Of the limit, since the kernel lets a second's worth and the burst through at the beginning (nft_limit_init of net/netfilter/nft_limit.c): ten
+#: seconds are within a tenth of the limit, and so is every longer time.
+_PART = 0.95
 _INET, _BRIDGE = "inet monocore", "bridge monocore"
 
 _SKELETON = """\
@@ -338,8 +341,8 @@ def _limits(member: Member) -> Iterator[tuple[str, str]]:
     """(name, declaration) of a member's limits; what it may receive in bytes is shaped at its tap."""
     limits = member.request.limits
     if limits.upload:
-        burst = max(_LEAST_BURST, limits.upload // 5)
-        yield f"upload_{member.tap}", f"{{ rate over {limits.upload} bytes/second burst {burst} bytes; }}"
+        rate, burst = max(1, int(limits.upload * _PART)), max(_LEAST_BURST, limits.upload // 50)
+        yield f"upload_{member.tap}", f"{{ rate over {rate} bytes/second burst {burst} bytes; }}"
     if limits.packets:
         burst = max(50, limits.packets // 5)
         for way in ("sent", "received"):

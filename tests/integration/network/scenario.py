@@ -1,0 +1,262 @@
+"""Sandboxes that try to get out: ``python -m tests.integration.network.scenario FOLDER UPLINK IMAGE-FILE``.
+
+Runs on "the host" of the test's world, as root or as an ordinary user, and writes what it saw to ``result.json``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from contextlib import AsyncExitStack
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from monocore_core.config.values import Settings
+from monocore_core.engine import Engine
+from monocore_core.errors import MonocoreError
+from monocore_core.guest.client import GuestProcess
+from monocore_core.model.network import Limits, NetworkRequest, Publish
+from monocore_core.model.policy import Protocol, parse_policy
+from monocore_core.model.sandbox import CommandRequest, SandboxRequest
+from monocore_core.plugins import discover
+from monocore_core.sandbox import Sandbox
+from tests.integration.network import frames
+from tests.integration.network.outside import MARKER, PORT, SINK, SOURCE
+from tests.integration.network.world import BEYOND, HOST, ROUTER, tell
+
+_MEMORY = 128 * 1024 * 1024
+_RATE = 2_000_000
+_SECONDS = 10
+
+
+class Scenario:
+    def __init__(self, folder: Path, uplink: str, image: str) -> None:
+        self.folder = folder
+        self.uplink = uplink
+        self.image = image
+        self.result: dict[str, object] = {}
+        self.boxes: dict[str, Sandbox] = {}
+
+    async def run(self) -> None:
+        options = {"net_tap": {"uplink": self.uplink, "linger": 0.5}}
+        async with (
+            Engine.open(Settings(self.folder / "home", plugins=options), plugins=discover()) as engine,
+            AsyncExitStack() as stack,
+        ):
+            for name, request in _requests().items():
+                words = SandboxRequest(self.image, hostname=name, memory=_MEMORY, network=request)
+                self.boxes[name] = await stack.enter_async_context(engine.sandbox(words))
+            for box in self.boxes.values():
+                echo = await box.exec(CommandRequest(args=("reach", "echo", str(PORT))))
+                assert await echo.stdout.read(100) == b"ready\n"
+            await self.reach()
+            await asyncio.gather(self.forge(), self.names(), self.limits())
+            await self.published()
+            self.result["ports"] = await self.busy_ports(engine)
+
+    async def reach(self) -> None:
+        """The matrix: what each sandbox reaches."""
+        member, stranger = self.places("member"), self.places("stranger")
+        gateway = self.boxes["member"].connection.guest
+        assert gateway is not None
+        targets = {
+            "member": (member.four, "tcp udp ping"),
+            "member6": (member.six, "tcp udp ping"),
+            "stranger": (stranger.four, "tcp udp ping"),
+            "stranger6": (stranger.six, "tcp udp ping"),
+            "gateway": (gateway.gateway4, "tcp udp ping"),
+            "gateway6": (gateway.gateway6, "tcp udp ping"),
+            "host": (HOST[0], "tcp udp ping"),
+            "host6": (HOST[1], "tcp udp ping"),
+            "host's end of slirp": ("10.0.2.2", "tcp udp"),
+            "router": (ROUTER[0], "tcp udp ping"),
+            **{name: (address, "tcp udp") for name, address in BEYOND.items()},
+            "link-local of the host": ("169.254.1.1", "tcp udp"),
+        }
+        words = {
+            f"{kind}/{address}/{PORT}": (name, kind)
+            for name, (address, kinds) in targets.items()
+            for kind in kinds.split()
+        }
+        policies = ("local", "public", "all")
+        servers = {"gateway": gateway.gateway4, "router": ROUTER[0], "internet": BEYOND["internet"]}
+        found = await asyncio.gather(
+            *(self.reaches(name, words, servers, str(member.four)) for name in policies)
+        )
+        self.result["reach"] = dict(zip(policies, found, strict=True))
+
+    async def reaches(
+        self, name: str, words: dict[str, tuple[str, str]], servers: dict[str, str], member: str
+    ) -> dict[str, bool]:
+        """What one of them reaches."""
+        found: dict[str, bool] = {}
+        for line in (await self.say(name, "reach", "probe", "4", *words)).splitlines():
+            word, verdict = line.split()
+            target, kind = words[word]
+            found[f"{target} {kind}"] = verdict == "ok"
+        answers = await asyncio.gather(
+            *(
+                self.say(name, "timeout", "4", "nslookup", "-type=a", "other.example.com", server, fails=True)
+                for server in servers.values()
+            )
+        )
+        for server, said in zip(servers, answers, strict=True):
+            found[f"dns {server}"] = "9.9.9.9" in said
+        large = await self.say(name, "ping", "-c", "1", "-W", "3", "-s", "4000", member, fails=True)
+        found["fragments to the member"] = "1 packets received" in large
+        return found
+
+    async def forge(self) -> None:
+        """Frames that lie, from the sandbox whose policy allows everything."""
+        own, member, stranger = (self.places(name) for name in ("all", "member", "stranger"))
+        guest = self.boxes["all"].connection.guest
+        assert guest is not None
+        await self.say("all", "ping", "-c", "1", "-W", "2", guest.gateway4)
+        neighbours = await self.say("all", "ip", "neigh", "show", guest.gateway4)
+        mac = re.search(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", neighbours)
+        assert mac, neighbours
+        gateway = frames.Place(mac[0], IPv4Address(guest.gateway4), frames.link_local(mac[0]))
+        watchers: dict[str, GuestProcess] = {}
+        for name in ("member", "stranger", "public"):
+            watchers[name] = await self.boxes[name].exec(
+                CommandRequest(args=("reach", "watch", await self.interface(name), "6", MARKER.decode()))
+            )
+            assert await watchers[name].stdout.read(6) == b"ready\n"
+        internet = IPv4Address(BEYOND["internet"])
+        lies = list(frames.forged(own, member, stranger, gateway, internet))
+        truths = list(frames.honest(own, member, gateway, internet))
+        interface = await self.interface("all")
+        await self.say("all", "reach", "frame", interface, *(frame.hex() for _, frame in (*lies, *truths)))
+        seen: dict[str, list[str]] = {}
+        for name, watcher in watchers.items():
+            said = b""
+            while part := await watcher.stdout.read(65536):
+                said += part
+            seen[name] = [frames.named(bytes.fromhex(line)) for line in said.decode().split()]
+        self.result["forged"] = {"sent": sorted({name for name, _ in lies}), "seen": seen}
+
+    async def names(self) -> None:
+        """Rules over names: before the name is asked for, after, after its time, and past the resolver."""
+        target = f"tcp/{BEYOND['internet']}/{PORT}"
+        steps: dict[str, bool] = {}
+
+        async def reaches(word: str = target) -> bool:
+            return " ok" in await self.say("names", "reach", "probe", "2", word)
+
+        async def resolves(name: str, *server: str) -> str:
+            return await self.say("names", "timeout", "4", "nslookup", "-type=a", name, *server, fails=True)
+
+        steps["before"] = await reaches()
+        steps["past the resolver"] = BEYOND["internet"] in await resolves("allowed.example.com", ROUTER[0])
+        steps["still before"] = await reaches()
+        steps["resolved"] = BEYOND["internet"] in await resolves("allowed.example.com")
+        steps["after"] = await reaches()
+        steps["another port"] = await reaches(f"tcp/{BEYOND['internet']}/{SOURCE}")
+        steps["another sandbox"] = " ok" in await self.say("local", "reach", "probe", "2", target)
+        steps["a name that is not allowed"] = "9.9.9.9" in await resolves("other.example.com")
+        said = await resolves("rebinding.example.com")
+        steps["a private address by a name"] = BEYOND["metadata"] in said or ROUTER[0] in said
+        end = time.monotonic() + 30
+        while time.monotonic() < end and await reaches():
+            await self.say("names", "sleep", "0.5")
+        steps["after its time"] = await reaches()
+        self.result["names"] = steps
+
+    async def published(self) -> None:
+        """Ports, from beyond, from the host, and from another sandbox."""
+        found: dict[str, str] = {}
+        for publish in self.boxes["member"].connection.published:
+            port, kind = publish.host, publish.protocol.value
+            if publish.address.is_loopback:
+                found[f"{kind} of loopback from the host"] = tell(
+                    self.folder, "host", f"{kind} 127.0.0.1 {port}"
+                )
+                found[f"{kind} of loopback from beyond"] = tell(
+                    self.folder, "beyond", f"{kind} {HOST[0]} {port}"
+                )
+                continue
+            found[f"{kind} from beyond"] = tell(self.folder, "beyond", f"{kind} {HOST[0]} {port}")
+            found[f"{kind} from the host"] = tell(self.folder, "host", f"{kind} {HOST[0]} {port}")
+            found[f"{kind} from the host's loopback"] = tell(self.folder, "host", f"{kind} 127.0.0.1 {port}")
+        self.result["published"] = found
+
+    async def limits(self) -> None:
+        """Bytes per second, in both directions, in parts of the limit."""
+
+        async def part(way: str, port: int) -> float:
+            said = await self.say("limited", "reach", way, BEYOND["internet"], str(port), str(_SECONDS))
+            total, milliseconds = map(int, said.split())
+            return total / (milliseconds / 1000) / _RATE
+
+        pull, push = await asyncio.gather(part("pull", SOURCE), part("push", SINK))
+        self.result["limits"] = {"pull": pull, "push": push}
+
+    async def busy_ports(self, engine: Engine) -> str:
+        """What is said of a port that another sandbox has."""
+        publish = next(
+            each for each in self.boxes["member"].connection.published if not each.address.is_loopback
+        )
+        request = NetworkRequest("", "second", parse_policy("public"), (publish,))
+        try:
+            async with engine.sandbox(SandboxRequest(self.image, memory=_MEMORY, network=request)):
+                return "started"
+        except MonocoreError as error:
+            return f"{type(error).__name__}: {error.brief}"
+
+    def places(self, name: str) -> frames.Place:
+        guest = self.boxes[name].connection.guest
+        assert guest is not None
+        four, six = (address.ip for address in guest.addresses)
+        return frames.Place(guest.mac, four, six)  # type: ignore[arg-type]
+
+    async def interface(self, name: str) -> str:
+        guest = self.boxes[name].connection.guest
+        assert guest is not None
+        script = f"basename $(dirname $(grep -l {guest.mac} /sys/class/net/*/address))"
+        return (await self.say(name, "sh", "-c", script)).strip()
+
+    async def say(self, name: str, *words: str, fails: bool = False) -> str:
+        process = await self.boxes[name].exec(CommandRequest(args=words))
+        said = b""
+        while part := await process.stdout.read(65536):
+            said += part
+        errors = await process.stderr.read(65536)
+        code = (await process.wait()).code
+        assert code == 0 or fails, f"{name}: {words}: {code}: {said.decode()}{errors.decode()}"
+        return said.decode()
+
+
+def _requests() -> dict[str, NetworkRequest]:
+    published = (
+        Publish(PORT),
+        Publish(PORT, protocol=Protocol.UDP),
+        Publish(PORT, address=IPv4Address("127.0.0.1")),
+    )
+    return {
+        "member": NetworkRequest("g", "member", parse_policy("local"), published),
+        "stranger": NetworkRequest("other", "stranger", parse_policy("all")),
+        "local": NetworkRequest("g", "local", parse_policy("local")),
+        "public": NetworkRequest("g", "public", parse_policy("public")),
+        "all": NetworkRequest("g", "all", parse_policy("all")),
+        "names": NetworkRequest(
+            "",
+            "names",
+            parse_policy("local", [f"allow tcp allowed.example.com:{PORT}", "allow rebinding.example.com"]),
+        ),
+        "limited": NetworkRequest("", "limited", parse_policy("public"), limits=Limits(_RATE, _RATE)),
+    }
+
+
+async def _main(folder: Path, uplink: str, image: str) -> None:
+    scenario = Scenario(folder, uplink, image)
+    try:
+        await scenario.run()
+    finally:
+        (folder / "result.json").write_text(json.dumps(scenario.result))
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
