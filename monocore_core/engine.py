@@ -36,7 +36,7 @@ from monocore_core.interfaces.provider import Interface
 from monocore_core.interfaces.vmm import Machine, Vmm
 from monocore_core.model.events import Listener, Published, Stage, Warned, ignore
 from monocore_core.model.image import Image
-from monocore_core.model.network import Connection, NetworkRequest
+from monocore_core.model.network import Connection, NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
 from monocore_core.model.rootfs import RootFs
@@ -236,6 +236,21 @@ class Engine:
                 stages=clock.stages,
             )
 
+    async def networks(self) -> list[tuple[str, NetworkStatus]]:
+        """What the installed networks know of the sandboxes that run, as (name of the network, what it knows). Changes nothing."""
+        live = {lease.key for lease in self.store.leases()}
+        found: list[tuple[str, NetworkStatus]] = []
+        for backend in self.plugins.of(Interface.NETWORK):
+            try:
+                network = await self.backends.network(backend.name)
+                keys = sorted(await network.keys() & live)
+                told = [status for key in keys if (status := await network.inspect(key)) is not None]
+            except MonocoreError as error:
+                self.listener(Warned(f"{backend.name} cannot tell of its sandboxes: {error.brief}"))
+                continue
+            found += [(backend.name, status) for status in told]
+        return found
+
     async def sweep_roots(self) -> None:
         """Remove merged roots that no image and no sandbox needs; what cannot be removed is told as a ``Warned`` event."""
         keep = self.store.root_keys_in_use()
@@ -278,7 +293,7 @@ class Engine:
         asked = request.network
         if asked is None and self.settings.backends.network not in (AUTO, NO_NETWORK):
             asked = NetworkRequest("", "", PROFILES[DEFAULT_PROFILE])
-        return asked and evolve(asked, hostname=asked.hostname or request.hostname or key)
+        return asked and evolve(asked, hostname=asked.hostname or request.hostname or request.name or key)
 
     def _known(self, image: str, platform: Platform, policy: PullPolicy) -> Image | None:
         """The image in the store, unless it is to be asked for again: files of this host always are."""

@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "images": ("images", "list, inspect, remove, load and save images"),
     "rmi": ("images", "remove images (short for: images rm)"),
     "volume": ("volume", "make, list, inspect and remove named volumes"),
+    "network": ("network", "show what running sandboxes reach, and why"),
     "plan": ("plan", "show what would run an image, and why the others would not"),
     "plugins": ("plugins", "list the installed backends"),
     "plugin": ("plugin", "make a new plugin package"),

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import argparse
 
+from attrs import evolve
+
+from monocore_core.cli import network_values as read
 from monocore_core.cli import values
 from monocore_core.cli.arguments import Parser, Value
 from monocore_core.errors import InvalidInput
-from monocore_core.model.network import NetworkRequest
-from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES, parse_policy
+from monocore_core.model.network import MAX_SEARCH, MAX_SERVERS, Dns, Limits, NetworkRequest
+from monocore_core.model.policy import (
+    DEFAULT_PROFILE,
+    NO_NETWORK,
+    PROFILES,
+    Action,
+    Domain,
+    Policy,
+    parse_policy,
+)
 
 
 def add_network(parser: Parser) -> list[argparse.Action]:
@@ -39,6 +50,60 @@ def add_network(parser: Parser) -> list[argparse.Action]:
             metavar="RULE",
             help="before the policy's own, in order: 'allow tcp *.debian.org:80,443', 'deny 10.0.0.0/8'",
         ),
+        add(
+            "--group",
+            action=Value,
+            parse=read.parse_group,
+            metavar="NAME",
+            help="sandboxes of one group reach one another",
+        ),
+        add(
+            "--ingress",
+            action="append",
+            default=[],
+            metavar="RULE",
+            help="what others of the group may reach here, in order, and nothing else: 'allow tcp any:5432'",
+        ),
+        add(
+            "--ip", action=Value, parse=read.parse_ip4, metavar="ADDRESS", help="IPv4 address of the sandbox"
+        ),
+        add(
+            "--ip6", action=Value, parse=read.parse_ip6, metavar="ADDRESS", help="IPv6 address of the sandbox"
+        ),
+        add(
+            "--dns",
+            action=Value,
+            parse=read.parse_server,
+            repeat=True,
+            metavar="ADDRESS",
+            help="DNS server to ask instead of the host's (at most three)",
+        ),
+        add(
+            "--dns-search",
+            action=Value,
+            parse=read.parse_domain,
+            repeat=True,
+            metavar="DOMAIN",
+            help="domain in which short names are looked up",
+        ),
+        add(
+            "--download-rate",
+            action=Value,
+            parse=read.parse_rate,
+            metavar="RATE",
+            help="most that it may receive: 10m (bytes a second), 100mbit",
+        ),
+        add(
+            "--upload-rate", action=Value, parse=read.parse_rate, metavar="RATE", help="most that it may send"
+        ),
+        add(
+            "--packet-rate",
+            action=Value,
+            parse=read.parse_packets,
+            metavar="N",
+            help="most packets a second, in each direction",
+        ),
+        add("--mtu", action=Value, parse=read.parse_mtu, metavar="BYTES", help="largest packet"),
     ]
 
 
@@ -49,13 +114,57 @@ def network_of(parsed: argparse.Namespace) -> NetworkRequest | None:
         ConfigError: with every rule that is not one; InvalidInput: ``none`` and something else of a network.
     """
     publish = tuple(one for several in parsed.publish for one in several)
+    limits = Limits(parsed.download_rate or 0, parsed.upload_rate or 0, parsed.packet_rate or 0)
+    addresses = tuple(one for one in (parsed.ip, parsed.ip6) if one is not None)
+    dns = _dns(parsed)
+    asked = {
+        "-p": publish,
+        "--rule": parsed.rule,
+        "--group": parsed.group,
+        "--ingress": parsed.ingress,
+        "--ip or --ip6": addresses,
+        "--dns or --dns-search": dns != Dns(),
+        "a rate": limits,
+        "--mtu": parsed.mtu,
+    }
+    flags = [flag for flag, value in asked.items() if value]
     if parsed.policy == NO_NETWORK:
-        if publish or parsed.rule:
+        if flags:
             raise InvalidInput(
-                "--policy none leaves no network for -p or --rule", hint="leave out one of them"
+                f"--policy none leaves no network for {flags[0]}", hint="leave out one of them"
             )
         return None
-    if not (publish or parsed.rule or parsed.policy):
+    if not (flags or parsed.policy):
         return None
-    policy = parse_policy(parsed.policy or DEFAULT_PROFILE, parsed.rule)
-    return NetworkRequest("", "", policy, publish)
+    return NetworkRequest(
+        group=parsed.group or "",
+        hostname="",
+        policy=parse_policy(parsed.policy or DEFAULT_PROFILE, parsed.rule),
+        publish=publish,
+        ingress=_ingress(parsed.ingress),
+        dns=dns,
+        limits=limits,
+        mtu=parsed.mtu or 0,
+        addresses=addresses,
+    )
+
+
+def _ingress(rules: list[str]) -> Policy | None:
+    """Who may come in is told by address: names are what a sandbox looks up."""
+    if not rules:
+        return None
+    policy = evolve(parse_policy("all", rules), default=Action.DENY, name="")
+    for rule in policy.rules:
+        if isinstance(rule.target, Domain):
+            raise InvalidInput(f"--ingress '{rule}': a name cannot come in", hint="any, group, or an address")
+    return policy
+
+
+def _dns(parsed: argparse.Namespace) -> Dns:
+    servers, search = tuple(parsed.dns), tuple(parsed.dns_search)
+    if len(servers) > MAX_SERVERS or len(search) > MAX_SEARCH:
+        raise InvalidInput(
+            f"a guest has at most {MAX_SERVERS} DNS servers and {MAX_SEARCH} search domains",
+            hint="leave some out",
+        )
+    return Dns(servers, search)

@@ -10,6 +10,9 @@ from attrs import field, frozen, validators
 
 from monocore_core.model.policy import PROFILES, Action, Domain, Place, Policy, Protocol
 
+#: DNS servers and search domains of a guest, as resolv.conf(5) has them.
+MAX_SERVERS, MAX_SEARCH = 3, 6
+
 
 class AttachmentKind(StrEnum):
     """How a VM is connected."""
@@ -88,8 +91,10 @@ class Dns:
         search: domains in which short names are looked up.
     """
 
-    servers: tuple[IPv4Address | IPv6Address, ...] = field(default=(), validator=validators.max_len(3))
-    search: tuple[str, ...] = field(default=(), validator=validators.max_len(6))
+    servers: tuple[IPv4Address | IPv6Address, ...] = field(
+        default=(), validator=validators.max_len(MAX_SERVERS)
+    )
+    search: tuple[str, ...] = field(default=(), validator=validators.max_len(MAX_SEARCH))
 
 
 @frozen

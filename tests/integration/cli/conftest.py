@@ -20,6 +20,9 @@ ARGV = (sys.executable, "-m", "monocore_core")
 #: Seconds for any one command line; far more than any needs, so that a hang ends.
 LIMIT = 90.0
 
+#: The namespaces of net_tap go with their last sandbox, before the test's folder does.
+LINGER = {"MONOCORE_PLUGINS__NET_TAP__LINGER": "0.1"}
+
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 Start = Callable[..., AbstractContextManager[subprocess.Popen[bytes]]]
 
@@ -53,7 +56,7 @@ def start(cli_home: Path) -> Start:
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
     ) -> Generator[subprocess.Popen[bytes]]:
-        env = {**os.environ, "MONOCORE_HOME": str(cli_home), **(environ or {})}
+        env = {**os.environ, "MONOCORE_HOME": str(cli_home), **LINGER, **(environ or {})}
         with subprocess.Popen([*ARGV, *words], env=env, stdin=stdin, stdout=stdout, stderr=stderr) as process:
             try:
                 yield process

@@ -30,6 +30,19 @@ from tests.integration.network.world import BEYOND, HOST, ROUTER, tell
 _MEMORY = 128 * 1024 * 1024
 _RATE = 2_000_000
 _SECONDS = 10
+#: Rules of every form, each against something that is there.
+RULES = (
+    f"deny tcp {BEYOND['internet']}:{PORT}",
+    f"allow udp 10.0.0.0/8:{PORT}",
+    "allow 172.16.0.0/12",
+    f"allow icmp {ROUTER[0]}",
+    f"allow tcp {BEYOND['cgnat']}:1,6000-7000",
+    f"allow udp {BEYOND['metadata']}:{PORT + 1}-65535",
+    "deny [2a00:1::]/32",
+    f"allow [{BEYOND['ula']}]:{PORT}",
+    f"deny udp group:{PORT}",
+    f"allow tcp host:{PORT}",
+)
 
 
 class Scenario:
@@ -81,12 +94,13 @@ class Scenario:
             for name, (address, kinds) in targets.items()
             for kind in kinds.split()
         }
-        policies = ("local", "public", "all")
+        policies = ("local", "public", "all", "ruled")
         servers = {"gateway": gateway.gateway4, "router": ROUTER[0], "internet": BEYOND["internet"]}
         found = await asyncio.gather(
             *(self.reaches(name, words, servers, str(member.four)) for name in policies)
         )
         self.result["reach"] = dict(zip(policies, found, strict=True))
+        self.result["targets"] = {name: str(address) for name, (address, _) in targets.items()}
 
     async def reaches(
         self, name: str, words: dict[str, tuple[str, str]], servers: dict[str, str], member: str
@@ -241,6 +255,7 @@ def _requests() -> dict[str, NetworkRequest]:
         "local": NetworkRequest("g", "local", parse_policy("local")),
         "public": NetworkRequest("g", "public", parse_policy("public")),
         "all": NetworkRequest("g", "all", parse_policy("all")),
+        "ruled": NetworkRequest("g", "ruled", parse_policy("public", RULES)),
         "names": NetworkRequest(
             "",
             "names",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ import attrs
 import pytest
 
 from monocore_core.interfaces.provider import Host
+from monocore_core.model.policy import Action, Destination, Protocol, parse_policy
 from monocore_core.plugins import discover
 from monocore_core.testing.archives import layout_members, tar_of
 from monocore_core.testing.filespec import file
 from monocore_core.testing.samples import busybox_image
 from tests.integration.network.frames import named
+from tests.integration.network.outside import PORT
+from tests.integration.network.scenario import RULES
 from tests.integration.network.world import ROOT, World, world
 
 pytestmark = [
@@ -140,9 +144,35 @@ def test_each_policy_reaches_what_it_allows_and_nothing_else(seen: Seen) -> None
     if seen.mode.six:
         rest |= {"ula tcp", "ula udp", "host6 tcp", "host6 udp", "host6 ping"}
     expected = {"local": everywhere, "public": everywhere | internet, "all": everywhere | internet | rest}
-    for policy, verdicts in seen.result["reach"].items():
+    for policy, wanted in expected.items():
+        verdicts = seen.result["reach"][policy]
         reached = {target for target, yes in verdicts.items() if yes}
-        assert reached == expected[policy], policy
+        assert reached == wanted, policy
+
+
+def test_rules_decide_as_the_model_says(seen: Seen) -> None:
+    """Compared with :meth:`Policy.decide`, for every target that answers a sandbox which may reach everything."""
+    policy = parse_policy("public", RULES)
+    verdicts = seen.result["reach"]["ruled"]
+    there = {
+        name
+        for name, yes in seen.result["reach"]["all"].items()
+        if yes and name.split()[-1] in ("tcp", "udp", "ping")
+    }
+    expected: dict[str, bool] = {}
+    for name in there - {"gateway ping", "gateway6 ping"}:
+        target, _, kind = name.rpartition(" ")
+        protocol = Protocol.ICMP if kind == "ping" else Protocol(kind)
+        to = Destination(
+            ip_address(seen.result["targets"][target]),
+            protocol,
+            0 if kind == "ping" else PORT,
+            group=target.startswith("member"),
+            host=target in ("host", "host6"),
+        )
+        expected[name] = policy.decide(to)[0] is Action.ALLOW
+    assert {name: verdicts[name] for name in expected} == expected
+    assert {True, False} <= set(expected.values())
 
 
 def test_no_forged_frame_arrives_anywhere(seen: Seen) -> None:

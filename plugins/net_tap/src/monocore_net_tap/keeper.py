@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -47,6 +48,8 @@ _MOST_STARTS = 5
 _MOST_CLIENTS = 256
 #: Seconds that another keeper may take to end.
 _PATIENCE, _STEP = 15.0, 0.005
+#: Seconds between looks at whether the folder is still there.
+_LOOK = 5.0
 
 T = TypeVar("T")
 
@@ -93,6 +96,7 @@ class Keeper:
             stack.push_async_callback(self._end_tasks)
             stack.callback(self._refuse)
             self._later(self._accept())
+            self._look()
             self._rest()
             ready()
             return await self._end
@@ -115,6 +119,13 @@ class Keeper:
             loop.remove_reader(log.socket)
             loop.remove_reader(watch.events)
             log.close()
+
+    def _look(self) -> None:
+        """Somebody has removed the folder: there is nobody left who could ask for a removal."""
+        if self._state.exists():
+            asyncio.get_running_loop().call_later(_LOOK, self._look)
+        else:
+            self._finish(0)
 
     def _refuse(self) -> None:
         """Let nobody in any more: who comes now starts another keeper, which waits for our end."""
@@ -150,7 +161,10 @@ class Keeper:
             self._ground.close()
         self._setting.uplink.close()
         self._setting.watch.close()
-        abandon(self._setting.holder, self._records)
+        if self._state.exists():
+            abandon(self._setting.holder, self._records)
+        else:
+            self._setting.holder.end()
 
     async def _do(self, act: Callable[[], T]) -> T:
         """In the thread that does what blocks, one act after another; not interrupted."""
@@ -213,17 +227,23 @@ class Keeper:
     async def _answer(self, data: bytes) -> tuple[Message, int | None]:
         try:
             request = decode(data)
-            operation = {
-                "attach": self._attach,
-                "detach": self._detach,
-                "inspect": self._inspect,
-                "refusals": self._refusals,
-            }.get(str(request.get("op")))
-            if operation is None:
-                raise InvalidInput("net_tap: an unknown request")
-            return await operation(request)
+            return await self._operation(str(request.get("op")))(request)
         except MonocoreError as error:
             return failure(error), None
+        except Exception as error:  # noqa: BLE001 - the error boundary: one request fails, and the log tells why
+            _say("".join(traceback.format_exception(error)))
+            return failure(MachineError(f"net_tap: an unexpected error: {error!r}")), None
+
+    def _operation(self, name: str) -> Callable[[Message], Awaitable[tuple[Message, int | None]]]:
+        found = {
+            "attach": self._attach,
+            "detach": self._detach,
+            "inspect": self._inspect,
+            "refusals": self._refusals,
+        }.get(name)
+        if found is None:
+            raise InvalidInput("net_tap: an unknown request")
+        return found
 
     async def _attach(self, request: Message) -> tuple[Message, int | None]:
         ground = self._the_ground()

@@ -67,6 +67,17 @@ class Nft:
         found = cast("dict[str, list[Mapping[str, object]]]", json.loads(output or "{}"))
         return found.get("nftables", [])
 
+    def text(self, command: str) -> str:
+        """What a command tells people; ``get element`` of nft 1.0.6 knows no other way.
+
+        Raises:
+            MachineError: there is no such thing.
+        """
+        status, output, error = self._runner.run(command, listing=False)
+        if status:
+            raise MachineError(f"the packet filter refuses: {_brief(error)}")
+        return output
+
     def has_table(self, family: str, name: str) -> bool:
         """Whether there is such a table."""
         found = self.listing(f"list tables {family}")

@@ -10,9 +10,9 @@ Removals name each element twice, to add it and to delete it: so that what is go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
-from typing import cast
 
 from monocore_core.errors import MachineError
 from monocore_core.model.policy import PRIVATE, Address
@@ -26,6 +26,7 @@ _LEAST_BURST = 128 * 1024
 #: seconds are within a tenth of the limit, and so is every longer time.
 _PART = 0.95
 _INET, _BRIDGE = "inet monocore", "bridge monocore"
+_COUNTER = re.compile(r"counter packets ([0-9]+)")
 
 _SKELETON = """\
 add table bridge monocore
@@ -362,23 +363,10 @@ def _limits_first(lines: list[str], member: Member) -> list[str]:
 
 def _count(nft: Nft, element: str) -> int:
     try:
-        found = nft.listing(f"get element {element}")
-    except MachineError:
+        found = _COUNTER.search(nft.text(f"get element {element}"))
+    except MachineError:  # nothing of it has been counted yet
         return 0
-    for each in found:
-        for item in cast("list[object]", cast("Mapping[str, object]", each.get("set", {})).get("elem", [])):
-            counter = _counter(item)
-            if counter is not None:
-                return counter
-    return 0
-
-
-def _counter(item: object) -> int | None:
-    """Packets in ``{"elem": {"val": …, "counter": {"packets": …}}}``."""
-    if not isinstance(item, dict):
-        return None
-    inner = cast("Mapping[str, Mapping[str, Mapping[str, int]]]", item).get("elem", {})
-    return inner["counter"]["packets"] if "counter" in inner else None
+    return int(found[1]) if found else 0
 
 
 def _ip(address: Address) -> str:

@@ -9,6 +9,7 @@ from typing import cast
 import dns.exception
 import dns.flags
 import dns.message
+import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -44,6 +45,7 @@ FORWARDED = frozenset(
         "TLSA",
     )
 )
+_HEADER = 12
 _ADDRESSES = (dns.rdatatype.A, dns.rdatatype.AAAA)
 
 
@@ -55,6 +57,17 @@ def question(message: dns.message.Message) -> tuple[str, dns.rdatatype.RdataType
     if asked.rdclass != dns.rdataclass.IN:
         return None
     return str(asked.name).rstrip(".").lower(), asked.rdtype
+
+
+def not_a_query(data: bytes) -> dns.message.Message | None:
+    """The answer to an update, a notification and the like; None for a query, and for what is no DNS."""
+    if len(data) < _HEADER or not data[2] >> 3 & 15 or data[2] & 0x80:
+        return None
+    reply = dns.message.Message(int.from_bytes(data[:2], "big"))
+    reply.flags = dns.flags.QR
+    reply.set_opcode(dns.opcode.Opcode(data[2] >> 3 & 15))
+    reply.set_rcode(dns.rcode.NOTIMP)
+    return reply
 
 
 def local(

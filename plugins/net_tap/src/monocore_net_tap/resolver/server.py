@@ -27,6 +27,8 @@ _MOST = 1024
 _MOST_OF_ONE = 64
 _MOST_CONNECTIONS = 8
 _IDLE = 10.0
+#: Bytes that everyone takes by UDP (RFC 1035).
+_LEAST_SIZE = 512
 #: Questions of one sandbox in a second, and how many may come at once.
 _RATE, _BURST = 200.0, 400.0
 #: Seconds that an address stays open after the answer that told it has ended.
@@ -102,7 +104,7 @@ class Resolver:
         """The answer to a question."""
         asked = answers.question(message)
         if asked is None:
-            return answers.refusal(message, dns.rcode.NOTIMP if message.opcode() else dns.rcode.FORMERR)
+            return answers.refusal(message, dns.rcode.FORMERR)
         name, kind = asked
         own = answers.local(message, name, kind, asker.names)
         if own is not None:
@@ -191,6 +193,9 @@ class Resolver:
         """The answer and the size that the asker takes by UDP; None for what is no DNS, or too much."""
         if self._busy[asker.key] >= _MOST_OF_ONE:
             return None
+        other = answers.not_a_query(data)
+        if other is not None:
+            return other, _LEAST_SIZE
         try:
             message = dns.message.from_wire(data, ignore_trailing=True)
         except (dns.exception.DNSException, ValueError, IndexError):
@@ -206,7 +211,7 @@ class Resolver:
             self._busy[asker.key] -= 1
             if not self._busy[asker.key]:
                 del self._busy[asker.key]
-        return reply, max(512, min(message.payload or 512, 4096))
+        return reply, max(_LEAST_SIZE, min(message.payload or 512, 4096))
 
     def _admitted(self, source: str) -> Asker | None:
         """Who asks; None for strangers and for those that ask too much."""
