@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monocore_core.errors import MonocoreError
-from scripts.bench import assemble, machine, pull, unpack
+from scripts.bench import assemble, machine, network, pull, unpack
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
 
@@ -21,6 +21,8 @@ SECTIONS: Mapping[str, Callable[[Path, bool], Section]] = {
     "unpack": unpack.measure,
     "boot": machine.boot,
     "roundtrip": machine.round_trip,
+    "attach": network.attach,
+    "transfer": network.transfer,
 }
 ROOT = Path(__file__).parents[2]
 
