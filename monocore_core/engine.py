@@ -196,6 +196,8 @@ class Engine:
         known = self._known(request.image, request.platform, request.pull)
         plan = self.plan(request, known)
         clock.mark("plan")
+        for sentence in plan.instead:
+            self.listener(Warned(sentence))
         async with AsyncExitStack() as stack:
             image = known or await self.image(request.image, request.platform, request.pull)
             clock.mark("image")

@@ -98,7 +98,7 @@ def _print(plan: Plan, image: Image | None, request: SandboxRequest) -> None:
         state = "not in the store: it would be pulled"
     print(clean(f"{request.image} for {request.platform}: {state}"))
     print_table(("INTERFACE", "USE", "BACKEND", "WHY"), [_row(verdict) for verdict in plan.verdicts])
-    for note in plan.notes:
+    for note in (*plan.notes, *plan.instead):
         print(clean(f"note: {note}"))
 
 
@@ -127,6 +127,6 @@ def _print_json(plan: Plan, image: Image | None, request: SandboxRequest) -> Non
                 }
                 for verdict in plan.verdicts
             ],
-            "notes": list(plan.notes),
+            "notes": [*plan.notes, *plan.instead],
         }
     )

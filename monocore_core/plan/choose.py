@@ -30,7 +30,10 @@ class Verdict:
 
 @frozen
 class Plan:
-    """The backends that will be used, a verdict for every installed one, and remarks."""
+    """The backends that will be used, a verdict for every installed one, and remarks.
+
+    ``instead`` tells of a network that is used since a better one cannot work on this host: what is asked holds, but whoever starts it should know.
+    """
 
     image_source: str
     layer_merger: str
@@ -38,6 +41,7 @@ class Plan:
     vmm: str
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
 
     def name(self, interface: Interface) -> str:
         """The chosen backend of an interface."""
@@ -114,7 +118,17 @@ def _plan(
         vmm=chosen[Interface.VMM].name,
         verdicts=tuple(verdicts),
         notes=notes,
+        instead=tuple(_instead(chosen[Interface.NETWORK], offers, wishes)),
     )
+
+
+def _instead(chosen: Offer, offers: Sequence[Offer], wishes: Wishes) -> Iterator[str]:
+    if wishes.network is None or wishes.choice(Interface.NETWORK) != AUTO:
+        return
+    for offer in offers:
+        if offer.interface is Interface.NETWORK and offer.rank > chosen.rank and offer.problem is not None:
+            hint = f" ({offer.problem.hint})" if offer.problem.hint else ""
+            yield f"the network is {chosen.name}, since {offer.name} cannot work here: {offer.problem.reason}{hint}"
 
 
 def _nothing_fits(

@@ -1,6 +1,7 @@
 """The choice of backends: by wish, by rank, by what fits; and a reason for every one that is not used."""
 
 import pytest
+from attrs import evolve
 from hypothesis import event, given
 from hypothesis import strategies as st
 
@@ -149,6 +150,20 @@ def test_a_network_that_cannot_do_what_is_asked_names_it() -> None:
     request = NetworkRequest("", "web", publish=(Publish(80, 8080),))
     with pytest.raises(NothingFits, match="network rules cannot be used: cannot do the published port"):
         choose(offers, wishes(wants=request, network="rules"))
+
+
+def test_a_network_in_place_of_a_better_one_is_told() -> None:
+    better = evolve(
+        network("tap", 60, AttachmentKind.TAP),
+        problem=Problem("nft is not installed", "apt-get install nftables"),
+    )
+    offers = [vmm("qemu"), *REST, network("user", 10, AttachmentKind.USER), better]
+    asked = NetworkRequest("", "", PROFILES["all"])
+    assert choose(offers, wishes(wants=asked)).instead == (
+        "the network is user, since tap cannot work here: nft is not installed (apt-get install nftables)",
+    )
+    assert choose(offers, wishes()).instead == ()
+    assert choose(offers, wishes(wants=asked, network="user")).instead == ()
 
 
 def test_the_plan_says_that_there_is_no_network() -> None:
