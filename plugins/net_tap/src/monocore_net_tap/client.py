@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -148,7 +149,16 @@ class Client:
         process.wait()
         if answer.startswith(b"{"):
             result(decode(answer))
-        raise MachineError("net_tap: the keeper did not start", hint=f"{log} tells why")
+        code = process.returncode
+        how = "was not ready in time" if code == -signal.SIGKILL else f"ended with status {code}"
+        raise MachineError(f"net_tap: the keeper {how}: {_last_line(log)}", hint=f"{log} tells more")
+
+
+def _last_line(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1000))
+        lines = file.read().decode(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def _told(answer: bytes) -> Message:

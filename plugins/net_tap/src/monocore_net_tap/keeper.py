@@ -374,6 +374,7 @@ def _ended(child: int) -> int:
 
 
 def _child(state: Path, options: TapOptions, ready: int) -> int:
+    error: MonocoreError
     syscalls.die_with_parent(signal.SIGKILL)
     try:
         records = Records(state)
@@ -381,11 +382,16 @@ def _child(state: Path, options: TapOptions, ready: int) -> int:
             state, records, options
         )  # before there is a second thread: a user namespace is joined
         return asyncio.run(_work(setting, state, records, options, ready))
-    except MonocoreError as error:
-        if ready >= 0:
-            os.write(ready, json.dumps(failure(error)).encode())
+    except MonocoreError as known:
+        error = known
         _say(error.brief)
-        return 1
+    except Exception as failed:  # noqa: BLE001 - the error boundary: who started us is told, and the log tells more
+        _say("".join(traceback.format_exception(failed)))
+        error = MachineError(f"net_tap: the keeper failed: {failed!r}")
+    if ready >= 0:
+        with suppress(OSError):  # said already, or nobody waits any more
+            os.write(ready, json.dumps(failure(error)).encode())
+    return 1
 
 
 async def _work(setting: Setting, state: Path, records: Records, options: TapOptions, ready: int) -> int:
@@ -396,7 +402,6 @@ async def _work(setting: Setting, state: Path, records: Records, options: TapOpt
     def say_ready() -> None:
         if ready >= 0:
             os.write(ready, b"1")
-            os.close(ready)
 
     try:
         return await Keeper(setting, records, options, state, listener).run(say_ready)

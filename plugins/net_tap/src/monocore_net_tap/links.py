@@ -60,7 +60,11 @@ class Links:
         with said("bring up the loopback"):
             self._ip.link("set", index=1, state="up")
             for address in gateways:
-                self._ip.addr("replace", index=1, address=str(address), prefixlen=address.max_prefixlen)
+                # without the flag an IPv6 address is tentative for a moment, and nobody can listen at it
+                flags = {"flags": _NODAD} if address.version == 6 else {}
+                self._ip.addr(
+                    "replace", index=1, address=str(address), prefixlen=address.max_prefixlen, **flags
+                )
 
     def names(self) -> frozenset[str]:
         """Every interface."""

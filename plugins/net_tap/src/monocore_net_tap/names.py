@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from monocore_core.model.policy import Address
 from monocore_net_tap.ground import Ground
 from monocore_net_tap.members import Member
+from monocore_net_tap.netlink import said
 from monocore_net_tap.resolver.server import Asker, Resolver
 from monocore_net_tap.resolver.upstream import Upstream
 
@@ -50,9 +51,10 @@ class Names:
                     listener = socket.socket(family, kind)
                     sockets.append(listener)
                     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    listener.bind((str(gateway), PORT))
-                    if kind == socket.SOCK_STREAM:
-                        listener.listen(64)
+                    with said(f"listen for names at {gateway}"):
+                        listener.bind((str(gateway), PORT))
+                        if kind == socket.SOCK_STREAM:
+                            listener.listen(64)
             async with self._resolver.serve(sockets):
                 yield
         finally:
