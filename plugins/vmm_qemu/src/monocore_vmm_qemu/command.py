@@ -41,6 +41,7 @@ class Facts:
         durable: see :class:`~monocore_vmm_qemu.options.QemuOptions`.
         nested: likewise.
         tsc_khz: of the host's time-stamp counter, where known.
+        multithreaded: whether TCG has a thread for each processor, instead of one for all.
     """
 
     binary: Path
@@ -54,6 +55,7 @@ class Facts:
     durable: bool = False
     nested: bool = False
     tsc_khz: int | None = None
+    multithreaded: bool = True
 
 
 def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
@@ -123,7 +125,8 @@ def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
         board += ",memory-backend=ram"
     if facts.kvm:
         return ["-machine", board, "-accel", "kvm", "-cpu", _processor("host", spec, facts)]
-    accel = f"tcg,thread=multi,tb-size={facts.translation_cache}"
+    threads = "multi" if facts.multithreaded else "single"
+    accel = f"tcg,thread={threads},tb-size={facts.translation_cache}"
     return ["-machine", board, "-accel", accel, "-cpu", _processor("max", spec, facts)]
 
 

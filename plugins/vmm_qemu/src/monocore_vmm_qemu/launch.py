@@ -9,17 +9,19 @@ from pathlib import Path
 
 from attrs import frozen
 
+from monocore_core.concurrency import in_thread
 from monocore_core.errors import MachineError, StorageError
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import Tap
 from monocore_core.vmmkit import process
 from monocore_core.vmmkit.console import ConsolePump, LastWords
+from monocore_core.vmmkit.guestkernel import Kernel
 from monocore_vmm_qemu import shares, sockets
 from monocore_vmm_qemu.command import Facts, command_line
-from monocore_vmm_qemu.kernel import Kernel
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.records import Record, Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.threads import multithreaded
 from monocore_vmm_qemu.tsc import host_tsc_khz
 
 
@@ -46,6 +48,7 @@ class Launcher:
             MachineError: it did not start.
             StorageError: its files could not be made.
         """
+        threads = kvm or await in_thread(lambda: multithreaded(self.binary, self.options, spec.vcpus))
         with ExitStack() as stack:
             console_read, console_write = _pipe(stack)
             words_read, words_write = _pipe(stack)
@@ -72,6 +75,7 @@ class Launcher:
                     durable=self.options.durable,
                     nested=self.options.nested,
                     tsc_khz=None if kvm else host_tsc_khz(),
+                    multithreaded=threads,
                 )
                 inherit = (
                     facts.agent_fd,

@@ -18,6 +18,14 @@ class AccelChoice(StrEnum):
     TCG = "tcg"
 
 
+class TcgThreads(StrEnum):
+    """How many threads of the host emulate a machine of several processors."""
+
+    AUTO = "auto"
+    SINGLE = "single"
+    MULTI = "multi"
+
+
 @frozen
 class QemuOptions:
     """Options of the backend.
@@ -28,6 +36,8 @@ class QemuOptions:
         kernel: libkrunfw, or a kernel that QEMU boots; None looks in the system and in the wheel.
         accel: ``auto`` takes KVM where it truly works and TCG otherwise.
         kvm_boot_timeout: seconds until a first boot under KVM must have reported, before ``auto`` goes on with TCG.
+        tcg_threads: ``multi`` gives each emulated processor a thread of the host's, ``single`` gives them one together. ``auto`` is
+            ``multi`` from QEMU 8.1 on; earlier ones can keep code that the guest has replaced (see ``threads.py``).
         translation_cache: MiB for TCG's translated code; touched only as it fills.
         console_limit: bytes of the guest's console that are kept on disk.
         durable: whether the guest's flushes of writable disks reach the host's disk. Without, a power loss of the host
@@ -41,6 +51,7 @@ class QemuOptions:
     kernel: Path | None = None
     accel: AccelChoice = AccelChoice.AUTO
     kvm_boot_timeout: float = field(default=8.0, validator=[validators.gt(0), validators.le(600)])
+    tcg_threads: TcgThreads = TcgThreads.AUTO
     translation_cache: int = field(default=64, validator=[validators.ge(16), validators.le(4096)])
     console_limit: int = field(default=4 * MIB, validator=[validators.ge(4096), validators.le(1024 * MIB)])
     durable: bool = False
