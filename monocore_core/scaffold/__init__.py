@@ -24,6 +24,7 @@ class Kind(StrEnum):
 
     MERGER = "merger"
     NETWORK = "network"
+    VMM = "vmm"
     IMAGE_SOURCE = "image-source"
 
 

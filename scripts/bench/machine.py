@@ -11,13 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from monocore_vmm_qemu.kernel import find_source, prepare
-
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
 from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
+from monocore_core.vmmkit.guestkernel import find_source, prepare
 from monocore_core.vmmkit.kvm import kvm_problem
 from scripts.bench.measure import Claim, Row, Section, in_turns, timed
 from scripts.bench.peers import TIMEOUT, BareMachine, PeerFailed, bare_disk

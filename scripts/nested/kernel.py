@@ -12,9 +12,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from monocore_vmm_qemu.kernel import find_source
-
 from monocore_core.errors import NotFound
+from monocore_core.vmmkit.guestkernel import find_source
 
 #: ``testl $0x700, 0x88(%rdx)``; ``je``; what follows returns X86EMUL_UNHANDLEABLE_VECTORING.
 _ASKS_TYPE = bytes.fromhex("f782880000000007 0000740d")

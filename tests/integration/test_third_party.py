@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,84 +12,19 @@ from monocore_core.testing.samples import busybox_image
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
-#: What a machine needs to run an image from a folder; the merger is the stranger's.
-NEEDED = (".", "plugins/oci_archive", "plugins/vmm_qemu")
 
-
-def uv(*words: str | Path) -> None:
-    program = Path(sys.executable).with_name("uv")
-    cache = os.environ.get("UV_CACHE_DIR") or str(ROOT / ".cache" / "uv")
-    done = subprocess.run(
-        [program, *map(str, words)],
-        env={**os.environ, "UV_CACHE_DIR": cache},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a fresh environment with the core, QEMU and the archive source, from wheels."""
-    folder = tmp_path_factory.mktemp("third")
-    for package in NEEDED:
-        uv(
-            "build",
-            "--quiet",
-            "--wheel",
-            "--no-build-isolation",
-            "--python",
-            sys.executable,
-            "--out-dir",
-            folder / "wheels",
-            ROOT / package,
-        )
-    uv("venv", "--quiet", "--python", sys.executable, folder / "venv")
-    python = folder / "venv/bin/python"
-    wheels = sorted((folder / "wheels").glob("*.whl"))
-    wanted = [
-        f"{wheel.name.partition('-')[0]}{'[kernel]' if 'vmm_qemu' in wheel.name else ''} @ file://{wheel}"
-        for wheel in wheels
-    ]
-    uv(
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        python,
-        "--constraint",
-        ROOT / "requirements-dev.txt",
-        *wanted,
-        "hatchling",
-        "editables",
-    )
-    return python
-
-
-def test_a_strangers_merger_is_installed_used_and_removed(python: Path, tmp_path: Path) -> None:
+def test_a_strangers_merger_is_installed_used_and_removed(stranger: Path, tmp_path: Path) -> None:
     def monocore(*words: str) -> subprocess.CompletedProcess[str]:
         environ = {**os.environ, "MONOCORE_HOME": str(tmp_path / "home")}
-        argv = [str(python.with_name("monocore")), *words]
+        argv = [str(stranger.with_name("monocore")), *words]
         return subprocess.run(
             argv, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
         )
 
     made = monocore("plugin", "new", "layer-fancy", "--kind", "merger")
     assert made.returncode == 0, made.stderr
-    uv(
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        python,
-        "--no-deps",
-        "--no-build-isolation",
-        tmp_path / "monocore-layer-fancy",
-    )
+    pip = str(stranger.with_name("pip"))
+    subprocess.run([pip, "install", str(tmp_path / "monocore-layer-fancy")], check=True)
     listed = monocore("plugins").stdout
     assert "layer_fancy" in listed
     assert "monocore-layer-fancy 0.1.0" in listed
@@ -105,7 +39,7 @@ def test_a_strangers_merger_is_installed_used_and_removed(python: Path, tmp_path
     assert (ran.returncode, ran.stdout) == (0, "it works\nmonocore test image\n"), ran.stderr
     assert "layer_fancy" in monocore("plan", f"oci:{layout}").stdout
 
-    uv("pip", "uninstall", "--quiet", "--python", python, "monocore-layer-fancy")
+    subprocess.run([pip, "uninstall", "-y", "monocore-layer-fancy"], check=True)
     for words in (("run", "-q", f"oci:{layout}", "true"), ("plan", f"oci:{layout}")):
         refused = monocore(*words)
         assert refused.returncode == 125
@@ -136,7 +70,7 @@ _BROKEN = {
 }
 
 
-def test_broken_plugins_are_shown_and_the_rest_works(python: Path, tmp_path: Path) -> None:
+def test_broken_plugins_are_shown_and_the_rest_works(stranger: Path, tmp_path: Path) -> None:
     """Installed as pip does, by their metadata."""
     site = tmp_path / "site"
     for name, (text, _) in _BROKEN.items():
@@ -147,7 +81,7 @@ def test_broken_plugins_are_shown_and_the_rest_works(python: Path, tmp_path: Pat
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: monocore-{name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[monocore]\n{name} = monocore_{name}\n")
     environ = {**os.environ, "MONOCORE_HOME": str(tmp_path / "home"), "PYTHONPATH": str(site)}
-    argv = [str(python.with_name("monocore")), "plugins"]
+    argv = [str(stranger.with_name("monocore")), "plugins"]
     shown = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert shown.returncode == 0, shown.stderr
     assert "vmm_qemu" in shown.stdout

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from monocore_vmm_qemu.kernel import find_source
 from monocore_vmm_qemu.probe import find_binary
 
 from monocore_core.interfaces.provider import Host
 from monocore_core.model.machine import MachineSpec
+from monocore_core.vmmkit.guestkernel import find_source
 
 MIB = 1024 * 1024
 SpecMaker = Callable[..., MachineSpec]

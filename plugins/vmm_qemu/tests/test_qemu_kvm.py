@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from monocore_vmm_qemu import CAPABILITIES
 from monocore_vmm_qemu.accel import Trust, Verdicts
-from monocore_vmm_qemu.kernel import find_source, prepare
 from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import probe
 from monocore_vmm_qemu.vmm import open_vmm
@@ -18,6 +17,7 @@ from monocore_vmm_qemu.vmm import open_vmm
 from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import GuestChannel
 from monocore_core.model.machine import Disk, MachineEnd, MachineSpec
+from monocore_core.vmmkit.guestkernel import find_source, prepare
 from monocore_core.vmmkit.kvm import kvm_problem
 from monocore_core.vmmkit.process import boot_id
 

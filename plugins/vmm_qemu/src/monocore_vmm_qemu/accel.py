@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from monocore_core.errors import Unsupported
-from monocore_vmm_qemu.jsontext import at, parse
+from monocore_core.vmmkit.jsontext import at, parse
 from monocore_vmm_qemu.options import AccelChoice
 
 _MAX_REMEMBERED = 32

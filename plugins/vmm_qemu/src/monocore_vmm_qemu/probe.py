@@ -10,9 +10,9 @@ from attrs import evolve
 
 from monocore_core.interfaces.provider import Host, Problem, VmmCapabilities
 from monocore_core.model.rootfs import RootKind
+from monocore_core.vmmkit.guestkernel import INSTALL_HINT, find_source
 from monocore_core.vmmkit.kvm import kvm_problem
 from monocore_core.vmmkit.process import SETPRIV
-from monocore_vmm_qemu.kernel import INSTALL_HINT, find_source
 from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.virtiofsd import INSTALL_HINT as INSTALL_VIRTIOFSD
 from monocore_vmm_qemu.virtiofsd import find_virtiofsd

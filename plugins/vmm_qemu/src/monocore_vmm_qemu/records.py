@@ -10,7 +10,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from monocore_core.errors import InvalidInput, StorageError
-from monocore_vmm_qemu.jsontext import Json, at, parse
+from monocore_core.vmmkit.jsontext import Json, at, parse
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MAX_SIZE = 4096

@@ -12,11 +12,11 @@ from attrs import define, field, frozen
 from monocore_core.errors import MachineError
 from monocore_core.model.machine import MachineEnd, MachineExit
 from monocore_core.vmmkit.console import ConsolePump, LastWords
+from monocore_core.vmmkit.jsontext import at
 from monocore_core.vmmkit.process import Process
+from monocore_core.vmmkit.qmp import Message, Qmp
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.command import AGENT_ID
-from monocore_vmm_qemu.jsontext import at
-from monocore_vmm_qemu.qmp import Message, Qmp
 from monocore_vmm_qemu.shares import ShareServer
 
 #: Seconds for the monitor to be closed after the process has ended.

@@ -11,9 +11,9 @@ from monocore_core.errors import Conflict, MachineError, NotFound, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
 from monocore_core.model.machine import MachineSpec
 from monocore_core.vmmkit import process
+from monocore_core.vmmkit.guestkernel import INSTALL_HINT, Kernel, find_source, prepare
 from monocore_core.vmmkit.kvm import kvm_problem
 from monocore_vmm_qemu.accel import Trust, Verdicts, decide
-from monocore_vmm_qemu.kernel import INSTALL_HINT, Kernel, find_source, prepare
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.machine import QemuMachine
 from monocore_vmm_qemu.options import AccelChoice, QemuOptions

@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monocore_vmm_qemu.qmp import MAX_LINE, Message, Qmp, parse_message
 
 from monocore_core.errors import MachineError
+from monocore_core.vmmkit.qmp import MAX_LINE, Message, Qmp, parse_message
 
 GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\n'
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from attrs import frozen
 
 from monocore_core.errors import Corrupt, NotFound, StorageError
-from monocore_vmm_qemu.elf import MAGIC, Elf, ElfMachine, ElfType
-from monocore_vmm_qemu.pvh import pvh_elf
+from monocore_core.vmmkit.elf import MAGIC, Elf, ElfMachine, ElfType
+from monocore_core.vmmkit.pvh import pvh_elf
 
 #: Changes when the same library would give another file.
 _FORMAT = 1
@@ -31,7 +31,7 @@ _MAX_SIZE = 512 * 1024 * 1024
 _MACHINES = {"amd64": ElfMachine.X86_64, "arm64": ElfMachine.AARCH64}
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 INSTALL_HINT = (
-    "pip install 'monocore-vmm-qemu[kernel]', or set plugins.vmm_qemu.kernel to a kernel or to libkrunfw.so.5"
+    "pip install 'monocore-vmm-qemu[kernel]', or set the VMM's option kernel to a kernel or to libkrunfw.so.5"
 )
 
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Mapping
 
 from monocore_core.errors import MachineError
-from monocore_vmm_qemu.jsontext import Json, at, parse
+from monocore_core.vmmkit.jsontext import Json, at, parse
 
 #: Bytes of one line; the longest honest answers are a few kilobytes.
 MAX_LINE = 256 * 1024

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monocore_vmm_qemu.elf import Elf
-from monocore_vmm_qemu.kernel import extract, find_source, prepare
-from monocore_vmm_qemu.pvh import pvh_elf
 
 from monocore_core.errors import Corrupt, NotFound
+from monocore_core.vmmkit.elf import Elf
+from monocore_core.vmmkit.guestkernel import extract, find_source, prepare
+from monocore_core.vmmkit.pvh import pvh_elf
 
 LOAD = 0x1000000
 ENTRY = LOAD + 0x40
