@@ -166,7 +166,7 @@ class Destination:
     host: bool = False
 
 
-@frozen
+@frozen(cache_hash=True)
 class Policy:
     """Rules in order, and what happens where none matches.
 

@@ -15,7 +15,7 @@ from attrs import evolve
 
 from monocore_core.errors import Conflict, MonocoreError
 from monocore_core.model.network import Connection, GuestNetwork, NetworkRequest, Publish, Tap, Traffic
-from monocore_core.model.policy import Address
+from monocore_core.model.policy import Address, Policy
 from monocore_net_tap import allocate, links, ruleset
 from monocore_net_tap.links import Links
 from monocore_net_tap.members import Member, Relay, Scene
@@ -66,6 +66,7 @@ class Ground:
         )
         self._hosts = frozenset[Address]()
         self._learned: dict[str, set[tuple[int, Address]]] = {}
+        self._policies: dict[Policy, Policy] = {}
 
     @property
     def gateways(self) -> tuple[Address, Address]:
@@ -90,7 +91,7 @@ class Ground:
         """Make everything that is recorded, and remove what is not. A published port that is lost is lost with its sandbox's repeat."""
         self._links.begin(self._empty.gateways)
         self._hosts = self._host_addresses() | frozenset(self._uplink.gateways)
-        self._members = {member.key: member for member in self._records.members()}
+        self._members = {member.key: self._sharing(member) for member in self._records.members()}
         wanted = {member.tap for member in self._members.values()}
         for name in links.taps(self._links.names()) - wanted:
             self._links.remove(name)
@@ -116,7 +117,7 @@ class Ground:
             if known.request != request:
                 raise Conflict(f"sandbox {key} is connected already, with another request")
             return known, self._make(known)
-        member = self._new(key, request, published)
+        member = self._sharing(self._new(key, request, published))
         with ExitStack() as undo:
             self._records.add(member)
             undo.callback(self._records.remove, key)
@@ -153,6 +154,9 @@ class Ground:
         self._members = rest
         self._uplink.members(tuple(rest.values()))
         self._records.remove(key)
+        used = {each.request.policy for each in rest.values()}
+        if member.request.policy not in used:
+            self._policies.pop(member.request.policy, None)
 
     def tidy(self) -> None:
         """Remove the bridges and the names of groups that have no members; off the way of who waits for an answer."""
@@ -240,6 +244,11 @@ class Ground:
             address6=wanted6 or allocate.address6(six, number, taken6),
             relays=self._relays(published),
         )
+
+    def _sharing(self, member: Member) -> Member:
+        """With the policy of the members that have an equal one: the same value is found at once, an equal one is compared rule by rule."""
+        policy = self._policies.setdefault(member.request.policy, member.request.policy)
+        return evolve(member, request=evolve(member.request, policy=policy))
 
     def _relays(self, published: tuple[Publish, ...]) -> tuple[Relay, ...]:
         taken = {relay.port for member in self._members.values() for relay in member.relays}

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from monocore_core.errors import MachineError
-from monocore_core.model.policy import PRIVATE, Address
+from monocore_core.model.policy import PRIVATE, Address, Policy
 from monocore_net_tap.members import Member, Scene
 from monocore_net_tap.nft import Nft
 from monocore_net_tap.policies import LOG_GROUP, LOG_RATE, Chains
@@ -288,10 +288,18 @@ class _Known:
 
     @classmethod
     def of(cls, members: Iterable[Member]) -> _Known:
+        """Looks at each policy once: many members have the same."""
         made = cls()
+        egress, ingress = set[Policy](), set[Policy]()
         for member in members:
             made.groups.add(member.group)
-            made.chains |= {chains.name for chains in _chains(member)}
+            egress.add(member.request.policy)
+            if member.request.ingress is not None:
+                ingress.add(member.request.ingress)
+        made.chains = {
+            *(Chains(policy).name for policy in egress),
+            *(Chains(policy, ingress=True).name for policy in ingress),
+        }
         return made
 
     def join(self, member: Member) -> Iterator[str]:

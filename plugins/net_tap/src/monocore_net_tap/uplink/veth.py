@@ -19,7 +19,7 @@ from pathlib import Path
 from monocore_core.errors import MachineError
 from monocore_core.hostports import require_free
 from monocore_core.model.network import Publish
-from monocore_core.model.policy import Action, Address, Destination, Protocol
+from monocore_core.model.policy import Action, Address, Destination, Policy, Protocol
 from monocore_net_tap import allocate, syscalls
 from monocore_net_tap.holder import Holder
 from monocore_net_tap.members import Member
@@ -108,10 +108,14 @@ class VethUplink:
 
     def members(self, members: tuple[Member, ...]) -> None:
         """See the protocol: those that may reach the host at all are let in by the host's table, too."""
+        verdicts = {
+            policy: _may_reach_host(policy, self.gateways)
+            for policy in {member.request.policy for member in members}
+        }
         trusted = frozenset(
             address
             for member in members
-            if _may_reach_host(member, self.gateways)
+            if verdicts[member.request.policy]
             for address in (member.address4, member.address6)
         )
         if trusted != self._trusted:
@@ -196,9 +200,8 @@ def _remove(interface: str) -> None:
             ignoring_absence(partial(ip.link, "del", index=index))
 
 
-def _may_reach_host(member: Member, host: tuple[Address, ...]) -> bool:
+def _may_reach_host(policy: Policy, host: tuple[Address, ...]) -> bool:
     """Whether the policy lets anything through to an address of the host, as far as its rules alone can tell."""
-    policy = member.request.policy
     if any(rule.action is Action.ALLOW for rule in policy.rules):
         targets = [
             rule for rule in policy.rules if rule.action is Action.ALLOW and str(rule.target) != "group"
