@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,16 +17,12 @@ from typing import Any
 import attrs
 import pytest
 
-from monocore_core.interfaces.provider import Host
 from monocore_core.model.policy import Action, Destination, Protocol, parse_policy
-from monocore_core.plugins import discover
-from monocore_core.testing.archives import layout_members, tar_of
-from monocore_core.testing.filespec import file
-from monocore_core.testing.samples import busybox_image
+from tests.integration.network.conftest import require_network
 from tests.integration.network.frames import named
 from tests.integration.network.outside import PORT
 from tests.integration.network.scenario import RULES
-from tests.integration.network.world import ROOT, World, world
+from tests.integration.network.world import ROOT, World, what_is_left, world
 
 pytestmark = [
     pytest.mark.integration,
@@ -72,28 +66,13 @@ class Seen:
     left: str
 
 
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("image")
-    source = Path(__file__).with_name("reach.c")
-    program = folder / "reach"
-    subprocess.run(
-        ["gcc", "-O1", "-static", "-Wall", "-Werror", "-o", program, source], check=True, timeout=60
-    )
-    image = busybox_image(extra=(file("bin/reach", program.read_bytes(), mode=0o755),))
-    archive = folder / "image.tar"
-    archive.write_bytes(tar_of(layout_members(image)))
-    archive.chmod(0o644)
-    return archive
-
-
 @pytest.fixture(scope="module", params=list(MODES.values()), ids=list(MODES))
 def seen(
     request: pytest.FixtureRequest, image: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Seen]:
     mode: Mode = request.param
     folder = tmp_path_factory.mktemp("world")
-    _require_network(folder)
+    require_network(folder)
     user = ["unshare", "--user", "--map-user=1000", "--map-group=1000", "--"] if mode.rootless else []
     with world(folder) as made:
         words = [
@@ -116,7 +95,7 @@ def seen(
         logs = "".join(path.read_text() for path in folder.glob("home/**/keeper.log"))
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{logs}"
         assert not logs, logs
-        yield Seen(mode, json.loads((folder / "result.json").read_text()), made, _left(made, folder))
+        yield Seen(mode, json.loads((folder / "result.json").read_text()), made, what_is_left(made, folder))
 
 
 def test_each_policy_reaches_what_it_allows_and_nothing_else(seen: Seen) -> None:
@@ -229,38 +208,5 @@ def test_nothing_is_left_on_the_host(seen: Seen) -> None:
     assert seen.left == ""
 
 
-def _left(made: World, folder: Path) -> str:
-    """Links, tables, routes and processes that should have gone with the last sandbox; they may take a moment."""
-    deadline = time.monotonic() + 10
-    while True:
-        links = {
-            line.split()[0].partition("@")[0] for line in made.host.run("ip", "-br", "link").splitlines()
-        } - {"lo", "lan0"}
-        tables = made.host.run("nft", "list", "tables")
-        routes = [line for line in made.host.run("ip", "route").splitlines() if "lan0" not in line]
-        ours = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _text(path)]
-        processes = [_text(path) for path in ours if "integration.network.outside" not in _text(path)]
-        left = " ".join([*links, tables, *routes, *processes])
-        if not left.strip() or time.monotonic() > deadline:
-            return left.strip()
-        time.sleep(0.1)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
 def _named(line: str) -> str:
     return named(bytes.fromhex(line.split()[1]))
-
-
-def _require_network(folder: Path) -> None:
-    provider = next(each.provider for each in discover().backends if each.name == "net_tap")
-    problem = provider.probe(Host(folder, folder), provider.options())
-    if problem is not None:
-        pytest.skip(f"net_tap: {problem.reason}")
-    if shutil.which("nsenter") is None:
-        pytest.skip("nsenter is not installed")

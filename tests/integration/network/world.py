@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -91,6 +92,30 @@ def tell(folder: Path, role: str, words: str) -> str:
         one.connect(str(folder / f"{role}.sock"))
         one.sendall(words.encode())
         return one.recv(1000).decode()
+
+
+def what_is_left(made: World, folder: Path) -> str:
+    """Links, tables, routes and processes that should have gone with the last sandbox; they may take a moment."""
+    deadline = time.monotonic() + 10
+    while True:
+        links = {
+            line.split()[0].partition("@")[0] for line in made.host.run("ip", "-br", "link").splitlines()
+        } - {"lo", "lan0"}
+        tables = made.host.run("nft", "list", "tables")
+        routes = [line for line in made.host.run("ip", "route").splitlines() if "lan0" not in line]
+        ours = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _text(path)]
+        processes = [_text(path) for path in ours if "integration.network.outside" not in _text(path)]
+        left = " ".join([*links, tables, *routes, *processes])
+        if not left.strip() or time.monotonic() > deadline:
+            return left.strip()
+        time.sleep(0.1)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _connect(host: Namespace, beyond: Namespace) -> None:
