@@ -10,7 +10,7 @@ from monocore_core.model.image import Image
 
 #: RAM holds the tests' files as well.
 MEMORY = "3g"
-VCPUS = 2
+VCPUS = 1
 #: A file system that overlays can be stacked on, which the overlay at ``/`` is not; short, as Unix sockets are made in it.
 SCRATCH = "/scratch"
 #: How many times slower than on hardware a guest in a guest may be.
