@@ -102,6 +102,11 @@ class Backends:
         provider = self.plugins.get(Interface.LAYER_MERGER, name).provider
         return isinstance(provider, LayerMergerProvider) and not provider.capabilities.shared
 
+    def adoptable(self, name: str) -> bool:
+        """Whether machines of the VMM of that name can outlive this process, and be found by a later one."""
+        provider = self.plugins.get(Interface.VMM, name).provider
+        return isinstance(provider, VmmProvider) and provider.capabilities.adoptable
+
     async def network(self, name: str) -> Network:
         """The open network of that name."""
         backend = self.plugins.get(Interface.NETWORK, name)

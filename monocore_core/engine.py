@@ -15,60 +15,33 @@ Worked example::
 
 from __future__ import annotations
 
-import asyncio
-import os
 import secrets
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 
+from monocore_core.assembly import Assembly, Blueprint, Clock
 from monocore_core.backends import Backends
-from monocore_core.concurrency import together
 from monocore_core.config.values import AUTO, Settings
-from monocore_core.errors import InvalidInput, MachineError, MonocoreError, NotFound, Unsupported
-from monocore_core.guest.bootdisk import boot_disk
-from monocore_core.guest.client import Guest
+from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource
-from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
-from monocore_core.interfaces.vmm import Machine, Vmm
-from monocore_core.model.events import Listener, Published, Stage, Warned, ignore
+from monocore_core.model.events import Listener, Warned, ignore
 from monocore_core.model.image import Image
-from monocore_core.model.network import Connection, NetworkRequest, NetworkStatus
+from monocore_core.model.network import NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
-from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import PullPolicy, SandboxRequest
 from monocore_core.plan.choose import Plan, choose, choose_source
-from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plan.fit import Offer, Wishes
 from monocore_core.plan.matrix import Combination, combinations
 from monocore_core.plugins import Plugins, discover
 from monocore_core.reference import Reference
 from monocore_core.sandbox import Sandbox
 from monocore_core.sources import Schemes, names_of, platform_of, when_new
-from monocore_core.store import Store, private_root_key
-from monocore_core.volumes import serve_volumes
-
-#: Bytes of fresh entropy that every guest receives before it does anything else.
-ENTROPY = 64
-
-
-@frozen
-class _Clock:
-    """Marks stages of one sandbox's start."""
-
-    sandbox: str
-    began: float
-    stages: list[Stage]
-    listener: Listener
-
-    def mark(self, name: str) -> None:
-        stage = Stage(self.sandbox, name, time.monotonic() - self.began)
-        self.stages.append(stage)
-        self.listener(stage)
+from monocore_core.store import Store
 
 
 @define(eq=False)
@@ -191,52 +164,73 @@ class Engine:
             NotFound, Unauthorized, Unreachable, Corrupt …: of the image.
             MachineError, GuestError, DeadlineExceeded: the VM did not start.
         """
-        key = secrets.token_hex(6)
-        clock = _Clock(key, time.monotonic(), [], self.listener)
+        key = new_key()
+        async with AsyncExitStack() as stack:
+            yield await self._begin(key, request, stack, lasting=False)
+
+    async def launch(self, key: str, request: SandboxRequest) -> Sandbox:
+        """A running sandbox that outlives this process. A later one finds it with :meth:`adopt`; :meth:`discard` ends it.
+
+        The key's folder is used again when an earlier run of the sandbox left it, with the writable disk in it.
+        Failure and cancellation: as if it had never been asked for, the folder excepted.
+
+        Args:
+            key: from :func:`new_key`, and written down by the caller before.
+            request: ``foreground`` has no meaning here.
+
+        Raises:
+            Conflict: a sandbox of that key runs.
+            NothingFits, NotFound, MachineError …: as :meth:`sandbox`.
+        """
+        async with AsyncExitStack() as stack:
+            sandbox = await self._begin(key, evolve(request, foreground=False), stack, lasting=True)
+            stack.pop_all()  # nothing is undone from now on but by discard
+        return sandbox
+
+    async def adopt(self, key: str, request: SandboxRequest, plan: Plan, image: Image) -> Sandbox | None:
+        """The sandbox that an earlier process launched, when it still runs and answers; None otherwise.
+
+        Its processes are in ``sandbox.guest.adopted``. What is left of one that does not run, :meth:`discard` removes.
+
+        Args:
+            key: of the sandbox.
+            request: with which it was launched.
+            plan: with the backends that it uses.
+            image: of which it was made.
+        """
+        return await self._assembly.adopt(self._blueprint(key, request, plan, image))
+
+    async def discard(self, key: str, plan: Plan | None = None, *, folder: bool = True) -> None:
+        """End a launched sandbox if it runs, and remove everything of it, whatever process made it. A repeat finishes.
+
+        Args:
+            key: an unknown one is not an error.
+            plan: with the backends that it uses; None: every installed one is asked.
+            folder: remove its folder as well, and the writable disk with it.
+        """
+        await self._assembly.discard(key, plan, self.plugins, folder=folder)
+
+    async def _begin(
+        self, key: str, request: SandboxRequest, stack: AsyncExitStack, *, lasting: bool
+    ) -> Sandbox:
+        clock = Clock(key, time.monotonic(), [], self.listener)
         known = self._known(request.image, request.platform, request.pull)
         plan = self.plan(request, known)
         clock.mark("plan")
         for sentence in plan.instead:
             self.listener(Warned(sentence))
-        async with AsyncExitStack() as stack:
-            image = known or await self.image(request.image, request.platform, request.pull)
-            clock.mark("image")
-            stack.enter_context(self.store.lease(image, key, name=request.name))
-            directory = stack.enter_context(self.store.sandbox_directory(key))
-            root, connection, boot = await together(
-                self._root(plan, image, key, stack),
-                self._connect(plan, key, request, stack),
-                asyncio.to_thread(
-                    boot_disk, request.platform.architecture, self.store.cache_directory("boot")
-                ),
-            )
-            upper = (
-                await self.store.scratch_disk(directory, request.disk) if request.disk is not None else None
-            )
-            volumes = serve_volumes(request.volumes, self.settings.volumes.allow, self.store, key, directory)
-            parts = Parts(key, root, connection, boot, directory, upper, volumes)
-            clock.mark("assemble")
-            vmm = await self.backends.vmm(plan.vmm)
-            machine = await self._start(vmm, request, parts, stack)
-            clock.mark("spawn")
-            guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
-            stack.push_async_callback(guest.aclose)
-            clock.mark("boot")
-            setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
-            await guest.setup(setup)
-            clock.mark("setup")
-            yield Sandbox(
-                id=key,
-                name=request.name or key,
-                image=image,
-                plan=plan,
-                root=root,
-                connection=connection,
-                machine=machine,
-                guest=guest,
-                mark=clock.mark,
-                stages=clock.stages,
-            )
+        image = known or await self.image(request.image, request.platform, request.pull)
+        clock.mark("image")
+        what = self._blueprint(key, request, plan, image)
+        return await self._assembly.build(what, clock, stack, lasting=lasting)
+
+    def _blueprint(self, key: str, request: SandboxRequest, plan: Plan, image: Image) -> Blueprint:
+        asked = self._network_request(request, key) or NetworkRequest("", request.hostname or key)
+        return Blueprint(key, request, plan, image, asked)
+
+    @property
+    def _assembly(self) -> Assembly:
+        return Assembly(self.store, self.backends, self.settings.volumes.allow, self.listener)
 
     async def networks(self) -> list[tuple[str, NetworkStatus]]:
         """What the installed networks know of the sandboxes that run, as (name of the network, what it knows). Changes nothing."""
@@ -316,44 +310,7 @@ class Engine:
         wishes = self._wishes(platform, reference.scheme)
         return await self.backends.image_source(choose_source(self.survey(), wishes))
 
-    async def _root(self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack) -> RootFs:
-        """The image's root: the one that all its sandboxes share, or one that goes with this sandbox."""
-        merger = await self.backends.layer_merger(plan.layer_merger)
-        key = root_key(image)
-        if self.backends.private_roots(plan.layer_merger):
-            key = private_root_key(key, sandbox)
-            await self._sweep_private(merger)
-            stack.push_async_callback(merger.remove, key)
-        return await merger.merge(key, image.layers)
 
-    async def _sweep_private(self, merger: LayerMerger) -> None:
-        """Remove the private roots of sandboxes that died."""
-        for key in await merger.keys() - self.store.root_keys_in_use():
-            await merger.remove(key)
-
-    async def _connect(
-        self, plan: Plan, key: str, request: SandboxRequest, stack: AsyncExitStack
-    ) -> Connection:
-        network = await self.backends.network(plan.network)
-        stack.push_async_callback(network.detach, key)
-        for dead in await network.keys() - {lease.key for lease in self.store.leases()}:
-            await network.detach(dead)
-        asked = self._network_request(request, key)
-        connection = await network.attach(key, asked or NetworkRequest("", request.hostname or key))
-        if connection.published:
-            self.listener(Published(key, tuple(map(str, connection.published))))
-        return connection
-
-    async def _start(self, vmm: Vmm, request: SandboxRequest, parts: Parts, stack: AsyncExitStack) -> Machine:
-        stack.push_async_callback(vmm.remove, parts.key)
-        machine = await vmm.start(machine_spec(request, parts))
-        stack.push_async_callback(machine.kill)
-        if machine.key != parts.key:
-            raise MachineError(f"the VMM answered for machine {machine.key!r}, not {parts.key!r}")
-        return machine
-
-
-def root_key(image: Image) -> str:
-    """The key under which a merger keeps the image's root: one for all images with the same layers."""
-    chain = image.chain_id
-    return f"{chain.algorithm}-{chain.hex}"
+def new_key() -> str:
+    """A fresh id for a sandbox: twelve hexadecimal digits."""
+    return secrets.token_hex(6)

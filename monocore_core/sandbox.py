@@ -33,6 +33,7 @@ class Sandbox:
         machine: the VM's process.
         guest: the agent.
         stages: when each stage of the start was complete; the last is the first command's start.
+        started: whether a command was started in it before this object was made.
     """
 
     id: str
@@ -45,7 +46,7 @@ class Sandbox:
     guest: Guest
     mark: Callable[[str], None]
     stages: list[Stage] = field(factory=list[Stage])
-    _started: bool = field(default=False, init=False)
+    _started: bool = False
 
     async def exec(self, request: CommandRequest) -> GuestProcess:
         """Start a process; the image's configuration fills what the request leaves out.

@@ -17,6 +17,7 @@ from monocore_core.model.machine import Share
 from monocore_core.model.volume import VolumeKind, VolumeMount, refusal
 from monocore_core.store import Store
 from monocore_core.store.atomic import storage_errors
+from monocore_core.store.facade import VOLUME_PREFIX
 
 Served = tuple[Share, ShareMount]
 
@@ -42,7 +43,7 @@ def serve_volumes(
     home = Path(os.path.realpath(store.layout.home))
     served: list[Served] = []
     for number, volume in enumerate(volumes):
-        tag = f"volume{number}"
+        tag = f"{VOLUME_PREFIX}{number}"
         match volume.kind:
             case VolumeKind.HOST:
                 path = _host_path(volume, allowed, home)
@@ -91,5 +92,5 @@ def _real(path: Path) -> Path:
 
 def _own(path: Path) -> Path:
     with storage_errors(f"make the folder {path}"):
-        path.mkdir(mode=0o755)
+        path.mkdir(mode=0o755, exist_ok=True)  # of an earlier run of the sandbox
     return _real(path)

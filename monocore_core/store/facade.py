@@ -27,6 +27,9 @@ from monocore_core.store.owner import Owner
 from monocore_core.store.scratch import make_scratch_disk
 from monocore_core.store.volumes import Volumes
 
+#: In a sandbox's folder: the disk for writes, and what begins the names of its own volumes.
+SCRATCH_NAME, VOLUME_PREFIX = "upper.ext4", "volume"
+
 
 @define(eq=False)
 class Store:
@@ -265,6 +268,21 @@ class Store:
             raise
         return path
 
+    def keep_sandbox_directory(self, key: str) -> Path:
+        """A folder for a sandbox that outlives this process, until :meth:`remove_sandbox_directory`.
+
+        One that an earlier run of the sandbox left is used again: its disk and its own volumes stay, the rest goes.
+        """
+        path = self.layout.sandbox(key)
+        rows = self.database.query("SELECT owner FROM sandboxes WHERE key = ?", key)
+        if rows != [("",)] or not path.is_dir():
+            return self.make_sandbox_directory(key, persistent=True)
+        with storage_errors(f"clear the folder of sandbox {key}"):
+            for entry in path.iterdir():
+                if entry.name != SCRATCH_NAME and not entry.name.startswith(VOLUME_PREFIX):
+                    remove_tree(entry)
+        return path
+
     def remove_sandbox_directory(self, key: str) -> None:
         """Delete the folder. An unknown key is not an error; a repeat finishes."""
         with storage_errors(f"remove the folder of sandbox {key}"):
@@ -273,15 +291,20 @@ class Store:
             connection.execute("DELETE FROM sandboxes WHERE key = ?", (key,))
 
     async def scratch_disk(self, directory: Path, size: int) -> Path:
-        """An empty ext4 disk of ``size`` bytes, sparse, as ``upper.ext4`` in a sandbox's folder, with which it goes.
+        """An ext4 disk of ``size`` bytes, sparse, as ``upper.ext4`` in a sandbox's folder, with which it goes.
+
+        It is empty, or what an earlier run of the sandbox left in the folder.
 
         Raises:
             InvalidInput: a size that ext4 cannot have.
-            StorageError: the disk refuses, or the folder has one already.
+            StorageError: the disk refuses.
             Unsupported: mkfs.ext4 is not installed.
         """
+        kept = directory / SCRATCH_NAME
+        if kept.is_file():
+            return kept
         templates, temporary = self.cache_directory("scratch"), self.layout.temporary(Owner.current())
-        return await make_scratch_disk(directory / "upper.ext4", size, templates, temporary)
+        return await make_scratch_disk(kept, size, templates, temporary)
 
     # places
 

@@ -6,8 +6,9 @@ import asyncio
 import sys
 from pathlib import Path
 
+from monocore_core.assembly import root_key
 from monocore_core.config.values import Settings
-from monocore_core.engine import Engine, root_key
+from monocore_core.engine import Engine
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import SandboxRequest
 

@@ -1,0 +1,289 @@
+"""The parts of one sandbox put together, found again, and taken apart.
+
+:meth:`Assembly.build` stacks each step's undoing where the step is done, so that failure and cancellation at any await leave
+nothing behind. A sandbox that lasts is not undone by a stack, which would die with this process, but by its key:
+:meth:`Assembly.discard` asks the backends to remove what they have for it, whichever process made it, and may be
+repeated. :meth:`Assembly.adopt` finds the machine of a sandbox that an earlier process launched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from attrs import evolve, frozen
+
+from monocore_core.backends import Backends
+from monocore_core.concurrency import together
+from monocore_core.errors import MachineError, MonocoreError
+from monocore_core.guest.bootdisk import boot_disk
+from monocore_core.guest.client import Guest
+from monocore_core.interfaces.layer_merger import LayerMerger
+from monocore_core.interfaces.provider import Interface
+from monocore_core.interfaces.vmm import Machine, Vmm
+from monocore_core.model.events import Listener, Published, Stage
+from monocore_core.model.image import Image
+from monocore_core.model.machine import MachineSpec
+from monocore_core.model.network import Connection, NetworkRequest
+from monocore_core.model.oci import Platform
+from monocore_core.model.rootfs import RootFs
+from monocore_core.model.sandbox import MIN_MEMORY, SandboxRequest
+from monocore_core.plan.choose import Plan
+from monocore_core.plan.compose import Parts, guest_setup, machine_spec
+from monocore_core.plugins import Plugins
+from monocore_core.sandbox import Sandbox
+from monocore_core.store import Store, private_root_key
+from monocore_core.volumes import serve_volumes
+
+#: Bytes of fresh entropy that every guest receives before it does anything else.
+ENTROPY = 64
+#: Seconds that the agent of a machine found again has to answer.
+ADOPT_TIMEOUT = 15.0
+
+
+@frozen
+class Clock:
+    """Marks stages of one sandbox's start."""
+
+    sandbox: str
+    began: float
+    stages: list[Stage]
+    listener: Listener
+
+    def mark(self, name: str) -> None:
+        """A stage is complete."""
+        stage = Stage(self.sandbox, name, time.monotonic() - self.began)
+        self.stages.append(stage)
+        self.listener(stage)
+
+
+@frozen
+class Blueprint:
+    """Everything decided about one sandbox.
+
+    Attributes:
+        key: names everything that is made.
+        request: what is asked.
+        plan: which backends do it.
+        image: in the store.
+        network: what is asked of the network; nothing, when that is ``none``.
+    """
+
+    key: str
+    request: SandboxRequest
+    plan: Plan
+    image: Image
+    network: NetworkRequest
+
+
+@frozen(eq=False)
+class Assembly:
+    """What it takes to put sandboxes together.
+
+    Attributes:
+        store: images, folders, leases.
+        backends: opened when they are needed.
+        shareable: folders of the host that may be shared.
+        listener: receives events.
+    """
+
+    store: Store
+    backends: Backends
+    shareable: Iterable[str]
+    listener: Listener
+
+    async def build(self, what: Blueprint, clock: Clock, stack: AsyncExitStack, *, lasting: bool) -> Sandbox:
+        """A running sandbox, whose undoing is on the stack.
+
+        Args:
+            what: is to be built.
+            clock: marks the stages.
+            stack: receives the undoing.
+            lasting: what is made belongs to the key, not to this process.
+        """
+        key, request, plan, image = what.key, what.request, what.plan, what.image
+        if lasting and not self.backends.adoptable(plan.vmm):
+            request = evolve(request, foreground=True)  # nobody could end it after us
+        self.store.begin_lease(image, key, name=request.name, persistent=lasting)
+        stack.callback(self.store.end_lease, key)
+        directory = self._folder(key, stack, lasting=lasting)
+        root, connection, boot = await together(
+            self._root(plan, image, key, stack),
+            self._connect(plan, key, what.network, stack),
+            asyncio.to_thread(boot_disk, request.platform.architecture, self.store.cache_directory("boot")),
+        )
+        upper = await self.store.scratch_disk(directory, request.disk) if request.disk is not None else None
+        volumes = serve_volumes(request.volumes, self.shareable, self.store, key, directory)
+        parts = Parts(key, root, connection, boot, directory, upper, volumes)
+        clock.mark("assemble")
+        vmm = await self.backends.vmm(plan.vmm)
+        machine = await self._start(vmm, request, parts, stack)
+        clock.mark("spawn")
+        guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
+        stack.push_async_callback(guest.aclose)
+        clock.mark("boot")
+        setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
+        await guest.setup(setup)
+        clock.mark("setup")
+        return Sandbox(
+            id=key,
+            name=request.name or key,
+            image=image,
+            plan=plan,
+            root=root,
+            connection=connection,
+            machine=machine,
+            guest=guest,
+            mark=clock.mark,
+            stages=clock.stages,
+        )
+
+    async def adopt(self, what: Blueprint) -> Sandbox | None:
+        """The sandbox that an earlier process launched, when it still runs and answers. See ``Engine.adopt``."""
+        key, request, plan, image = what.key, what.request, what.plan, what.image
+        vmm = await self.backends.vmm(plan.vmm)
+        machine = await vmm.adopt(self._spec_of(key, request))
+        if machine is None:
+            return None
+        merger = await self.backends.layer_merger(plan.layer_merger)
+        root = await merger.merge(self._root_key(plan, image, key), image.layers)
+        backend = await self.backends.network(plan.network)
+        connection = await backend.attach(key, what.network)
+        guest = await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
+        if not guest.ready:
+            await guest.aclose()
+            return None
+        await guest.set_time(time.time_ns())
+        clock = Clock(key, time.monotonic(), [], self.listener)
+        return Sandbox(
+            id=key,
+            name=request.name or key,
+            image=image,
+            plan=plan,
+            root=root,
+            connection=connection,
+            machine=machine,
+            guest=guest,
+            mark=clock.mark,
+            stages=clock.stages,
+            started=True,
+        )
+
+    async def discard(self, key: str, plan: Plan | None, plugins: Plugins, *, folder: bool) -> None:
+        """End and remove everything of a key. See ``Engine.discard``. What one backend refuses does not keep the others.
+
+        Raises:
+            MonocoreError: the first refusal, after everything else was done.
+        """
+        refused: list[MonocoreError] = []
+        for name in _names(plan.vmm if plan else None, plugins, Interface.VMM):
+            await _tolerantly(self._end(name, key), refused)
+        for name in _names(plan.network if plan else None, plugins, Interface.NETWORK):
+            await _tolerantly(self._disconnect(name, key), refused)
+        for name in _names(plan.layer_merger if plan else None, plugins, Interface.LAYER_MERGER):
+            if self.backends.private_roots(name):
+                await _tolerantly(self._remove_roots(name, key), refused)
+        if refused:
+            raise refused[0]
+        if folder:
+            self.store.remove_sandbox_directory(key)
+        self.store.end_lease(key)
+
+    async def _end(self, name: str, key: str) -> None:
+        vmm = await self.backends.vmm(name)
+        machine = await vmm.adopt(self._spec_of(key))
+        if machine is not None:
+            await machine.kill()
+        await vmm.remove(key)
+
+    async def _disconnect(self, name: str, key: str) -> None:
+        await (await self.backends.network(name)).detach(key)
+
+    async def _remove_roots(self, name: str, key: str) -> None:
+        merger = await self.backends.layer_merger(name)
+        for root in await merger.keys():
+            if root.endswith(f"-{key}".lower()):
+                await merger.remove(root)
+
+    def _spec_of(self, key: str, request: SandboxRequest | None = None) -> MachineSpec:
+        """As much of a running machine's specification as finding it takes."""
+        directory = self.store.layout.sandbox(key)
+        platform = request.platform if request is not None else Platform.host()
+        return MachineSpec(
+            key=key,
+            architecture=platform.architecture,
+            vcpus=request.vcpus if request is not None else 1,
+            memory=request.memory if request is not None else MIN_MEMORY,
+            boot=directory,
+            directory=directory,
+            console=directory / "console.log",
+            foreground=False,
+            boot_timeout=ADOPT_TIMEOUT,
+        )
+
+    def _folder(self, key: str, stack: AsyncExitStack, *, lasting: bool) -> Path:
+        """The sandbox's folder. That of one which lasts goes with :meth:`discard` alone: it holds the writable disk."""
+        if lasting:
+            return self.store.keep_sandbox_directory(key)
+        directory = self.store.make_sandbox_directory(key)
+        stack.callback(self.store.remove_sandbox_directory, key)
+        return directory
+
+    def _root_key(self, plan: Plan, image: Image, key: str) -> str:
+        """Of the root that all sandboxes of an image share, or of the one that goes with this sandbox."""
+        shared = root_key(image)
+        return private_root_key(shared, key) if self.backends.private_roots(plan.layer_merger) else shared
+
+    async def _root(self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack) -> RootFs:
+        merger = await self.backends.layer_merger(plan.layer_merger)
+        key = self._root_key(plan, image, sandbox)
+        if self.backends.private_roots(plan.layer_merger):
+            await self._sweep_private(merger)
+            stack.push_async_callback(merger.remove, key)
+        return await merger.merge(key, image.layers)
+
+    async def _sweep_private(self, merger: LayerMerger) -> None:
+        """Remove the private roots of sandboxes that died."""
+        for key in await merger.keys() - self.store.root_keys_in_use():
+            await merger.remove(key)
+
+    async def _connect(
+        self, plan: Plan, key: str, asked: NetworkRequest, stack: AsyncExitStack
+    ) -> Connection:
+        network = await self.backends.network(plan.network)
+        stack.push_async_callback(network.detach, key)
+        for dead in await network.keys() - {lease.key for lease in self.store.leases()}:
+            await network.detach(dead)
+        connection = await network.attach(key, asked)
+        if connection.published:
+            self.listener(Published(key, tuple(map(str, connection.published))))
+        return connection
+
+    async def _start(self, vmm: Vmm, request: SandboxRequest, parts: Parts, stack: AsyncExitStack) -> Machine:
+        stack.push_async_callback(vmm.remove, parts.key)
+        machine = await vmm.start(machine_spec(request, parts))
+        stack.push_async_callback(machine.kill)
+        if machine.key != parts.key:
+            raise MachineError(f"the VMM answered for machine {machine.key!r}, not {parts.key!r}")
+        return machine
+
+
+def root_key(image: Image) -> str:
+    """The key under which a merger keeps the image's root: one for all images with the same layers."""
+    chain = image.chain_id
+    return f"{chain.algorithm}-{chain.hex}"
+
+
+def _names(chosen: str | None, plugins: Plugins, interface: Interface) -> tuple[str, ...]:
+    return (chosen,) if chosen else tuple(backend.name for backend in plugins.of(interface))
+
+
+async def _tolerantly(work: Coroutine[object, object, None], refused: list[MonocoreError]) -> None:
+    try:
+        await work
+    except MonocoreError as error:
+        refused.append(error)
