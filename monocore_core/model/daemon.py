@@ -1,0 +1,38 @@
+"""The daemon's settings, ``[daemon]`` of ``monocore.toml``."""
+
+from __future__ import annotations
+
+from attrs import field, frozen, validators
+
+from monocore_core.model.sandbox import MIB
+
+DAY = 86400.0
+
+
+@frozen
+class DaemonSettings:
+    """How ``monocore serve`` behaves.
+
+    Attributes:
+        socket: path of its Unix socket; "" for ``monocore.sock`` in the home folder. A relative one is relative to that folder.
+        listen: TCP addresses (``127.0.0.1:3456``) it listens on besides, with tokens.
+        idle_exit: seconds without a request and without anything that runs after which it ends; 0 for never.
+        log_max_size: bytes of one log file before it is rotated.
+        log_retention: seconds that logs are kept; 0 for ever.
+        log_total_size: bytes of all logs of one service; 0 for no limit.
+        log_format: ``text`` or ``json`` lines of its own log.
+        metrics_interval: seconds between two samples of a sandbox.
+        metrics_history: seconds that samples are kept.
+        stop_grace: seconds that ``serve`` waits for requests in flight when it is told to end.
+    """
+
+    socket: str = ""
+    listen: tuple[str, ...] = ()
+    idle_exit: float = field(default=0.0, validator=validators.ge(0.0))
+    log_max_size: int = field(default=10 * MIB, validator=validators.ge(4096))
+    log_retention: float = field(default=7 * DAY, validator=validators.ge(0.0))
+    log_total_size: int = field(default=100 * MIB, validator=validators.ge(0))
+    log_format: str = field(default="text", validator=validators.in_(("text", "json")))
+    metrics_interval: float = field(default=2.0, validator=validators.ge(0.1))
+    metrics_history: float = field(default=600.0, validator=validators.ge(0.0))
+    stop_grace: float = field(default=10.0, validator=validators.ge(0.0))
