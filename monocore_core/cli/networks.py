@@ -6,7 +6,6 @@ import argparse
 
 from attrs import evolve
 
-from monocore_core.cli import network_values as read
 from monocore_core.cli import values
 from monocore_core.cli.arguments import Parser, Value
 from monocore_core.errors import InvalidInput
@@ -20,6 +19,7 @@ from monocore_core.model.policy import (
     Policy,
     parse_policy,
 )
+from monocore_core.notation import network as read
 
 
 def add_network(parser: Parser) -> list[argparse.Action]:

@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv6Address
 import pytest
 
 from monocore_core.cli import explain
-from monocore_core.cli import network_values as read
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.networks import add_network, network_of
@@ -23,6 +22,7 @@ from monocore_core.model.network import (
     Traffic,
 )
 from monocore_core.model.policy import Policy, Rule, parse_policy
+from monocore_core.notation import network as read
 
 
 def asked(*words: str) -> NetworkRequest | None:

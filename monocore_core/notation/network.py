@@ -1,12 +1,12 @@
-"""Words of the network's flags to values. Pure; every refusal is an InvalidInput that shows a right one."""
+"""Parts of a network in one word each: rates, addresses, names. Pure; every refusal is an InvalidInput that shows a right one."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address
 
-from monocore_core.cli.values import MAX_BYTES, parse_size
 from monocore_core.errors import InvalidInput
+from monocore_core.notation.quantity import MAX_BYTES, parse_size
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}", re.ASCII)
 _BITS = re.compile(r"([0-9]{1,12})(k|m|g)?bit(?:/s)?", re.ASCII)
