@@ -68,6 +68,9 @@ class GuestProcess:
 
     Attributes:
         id: number of the operation.
+        label: the name that its spec gave it, or "".
+        kept: whether its output waits for :meth:`~monocore_core.guest.streams.ByteStream.acknowledge`, across connections; then
+            the owner calls :meth:`release` once exit and output are safe.
         stdout: its output; of a terminal, everything.
         stderr: empty for a terminal.
         stdin: its input.
@@ -77,6 +80,8 @@ class GuestProcess:
         self._session = session
         self._operation = operation
         self.id = operation.id
+        self.label = operation.label
+        self.kept = operation.kept
         self.stdout: ByteStream = operation.outputs[Channel.OUT]
         self.stderr: ByteStream = operation.outputs[Channel.ERR]
         self.stdin = ProcessInput(session, operation)
@@ -111,17 +116,25 @@ class GuestProcess:
         """Wait until it has ended. May be called by many and again. Output may still arrive afterwards.
 
         Raises:
-            GuestError: the agent is gone.
+            GuestError: the agent is gone; or, of a kept process whose first connection broke while it began, it could not
+                be run, as :meth:`Guest.spawn` says it.
         """
         return await asyncio.shield(self._operation.exit)
 
     async def release(self) -> None:
-        """Let go of it: its output is not wanted any more, and its exit is forgotten. Does not end it."""
+        """Let go of it: its output is not wanted any more, and its exit is forgotten. Does not end it.
+
+        One that is not kept is let go of by itself when it has ended and all of its output has arrived.
+        """
         self._session.forget(self._operation)
 
 
 class Guest:
-    """A connection to the agent in one guest."""
+    """A connection to the agent in one guest.
+
+    Attributes:
+        adopted: processes that earlier connections began, by their numbers, those that ended unseen included.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -179,8 +192,10 @@ class Guest:
         """
         body = encode_spawn(spec)
         operation = self._session.operation()
+        operation.label, operation.kept = spec.label, spec.keep
         for channel in (Channel.OUT, Channel.ERR):
-            operation.outputs[channel] = self._session.granter(operation.id, channel)
+            kept_from = 0 if spec.keep else None
+            operation.outputs[channel] = self._session.granter(operation.id, channel, kept_from)
         if spec.terminal is not None:
             operation.outputs[Channel.ERR].end()
         operation.credit = Credit()
@@ -276,6 +291,8 @@ class Guest:
 
     def _process(self, operation: Operation) -> GuestProcess:
         process = GuestProcess(self._session, operation)
+        if operation.kept:
+            return process
         task = asyncio.create_task(self._release_at_end(operation), name=f"guest-process-{operation.id}")
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from attrs import frozen
+
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, InvalidInput, NotFound
-from monocore_core.guest.wire import WINDOW, Fault, fields, number, put
+from monocore_core.guest.wire import MAX_LABEL, WINDOW, Fault, fields, number, put
 from monocore_core.model.guest import (
     GuestSetup,
     GuestStats,
@@ -89,7 +91,7 @@ def encode_spawn(spec: ProcessSpec) -> bytes:
     """Body of SPAWN.
 
     Raises:
-        InvalidInput: no words, a NUL in a string, an unknown resource limit.
+        InvalidInput: no words, a NUL in a string, an unknown resource limit, a label that is too long.
     """
     if not spec.argv:
         raise InvalidInput("a process needs at least one word of command line")
@@ -104,6 +106,12 @@ def encode_spawn(spec: ProcessSpec) -> bytes:
             known = ", ".join(sorted(RLIMITS))
             raise InvalidInput(f"resource limit {limit.name!r} is unknown", hint=f"one of {known}")
         parts.append(put(7, put(1, RLIMITS[limit.name]) + put(2, limit.soft) + put(3, limit.hard)))
+    if spec.keep:
+        parts.append(put(8, 1))
+    if len(spec.label.encode()) > MAX_LABEL:
+        raise InvalidInput(f"label {spec.label[:80]!r} of a process is longer than {MAX_LABEL} bytes")
+    if spec.label:
+        parts.append(_text(9, spec.label))
     return b"".join(parts)
 
 
@@ -131,17 +139,37 @@ def decode_exit(body: bytes) -> ProcessExit:
     return ProcessExit(code=code, signal=signal, oom=bool(values.get(3, 0)))
 
 
-def decode_adopted(body: bytes) -> tuple[int, int]:
-    """Body of ADOPTED: credit for its input, and which of its channels are open (a bit each).
+@frozen
+class Adopted:
+    """A process that an earlier host began.
+
+    Attributes:
+        credit: bytes that may be sent to its input.
+        channels: which of its channels are open, a bit each.
+        label: the name that the earlier host gave it, or "".
+        offsets: of a kept process: the first bytes of its two outputs that were not acknowledged.
+    """
+
+    credit: int
+    channels: int
+    label: str
+    offsets: tuple[int, int] | None
+
+
+def decode_adopted(body: bytes) -> Adopted:
+    """Body of ADOPTED.
 
     Raises:
         GuestError: it is malformed.
     """
-    values = {tag: number(value) for tag, value in fields(body)}
-    credit, channels = values.get(2, 0), values.get(3, 0)
-    if not 0 <= credit <= WINDOW:
-        raise GuestError(f"the guest agent broke the protocol: credit of {credit} bytes")
-    return credit, channels
+    values = dict(fields(body))
+    label = values.pop(4, b"")
+    numbers = {tag: number(value) for tag, value in values.items()}
+    credit, offsets = numbers.get(2, 0), (numbers.get(5, 0), numbers.get(6, 0))
+    if not 0 <= credit <= WINDOW or len(label) > MAX_LABEL or min(offsets) < 0:
+        raise GuestError("the guest agent broke the protocol: an adopted process is malformed")
+    kept = 5 in numbers and 6 in numbers
+    return Adopted(credit, numbers.get(3, 0), label.decode("utf-8", "replace"), offsets if kept else None)
 
 
 def decode_stats(body: bytes) -> GuestStats:

@@ -29,6 +29,8 @@ from monocore_core.model.guest import ProcessExit
 _READ: Final = 256 * 1024
 #: Bytes waiting to be written above which data (never control) waits.
 _OUTBOX: Final = 256 * 1024
+#: Seconds that closing waits for what is queued, an acknowledgement perhaps, to be written.
+_FLUSH: Final = 1.0
 #: Most operations at once; more than the agent allows.
 _MAX_OPERATIONS: Final = 4096
 
@@ -42,6 +44,8 @@ class Operation:
     exit: asyncio.Future[ProcessExit]
     outputs: dict[int, ByteStream] = field(factory=dict[int, ByteStream])
     credit: Credit | None = None
+    label: str = ""
+    kept: bool = False
 
     def fail(self, error: MonocoreError) -> None:
         """Tell everyone who waits."""
@@ -70,6 +74,8 @@ class Session:
         self._outbox: list[bytes] = []
         self._queued = 0
         self._wanted = asyncio.Event()
+        self._written = asyncio.Event()  # nothing is queued or being written
+        self._written.set()
         self._room = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.failure: MonocoreError | None = None
@@ -166,17 +172,21 @@ class Session:
             raise self.failure
         self.send(Kind.DATA, identity, payload)
 
-    def granter(self, identity: int, channel: Channel) -> ByteStream:
-        """A stream from the guest that gives credit back as it is read."""
+    def granter(self, identity: int, channel: Channel, kept_from: int | None = None) -> ByteStream:
+        """A stream from the guest that gives credit back as it is read, or, when kept, acknowledged."""
 
         def grant(amount: int) -> None:
             if identity in self._operations and self.failure is None:
                 self.send(Kind.CREDIT, identity, amount.to_bytes(4, "little"), channel)
 
-        return ByteStream(grant)
+        return ByteStream(grant, kept_from=kept_from)
 
     async def aclose(self) -> None:
-        """Close the connection; whoever waits gets GuestError."""
+        """Close the connection, once what was queued is written if that is soon; whoever waits gets GuestError."""
+        if self.failure is None and self._tasks:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH):
+                    await self._written.wait()
         self.fail(GuestError("the connection to the guest agent was closed"))
         for task in self._tasks:
             task.cancel()
@@ -199,9 +209,11 @@ class Session:
         self.all_adopted.set()
         self._room.set()
         self._wanted.set()
+        self._written.set()
 
     def _queue(self, data: bytes) -> None:
         if self.failure is None:
+            self._written.clear()
             self._outbox.append(data)
             self._queued += len(data)
             self._wanted.set()
@@ -215,6 +227,8 @@ class Session:
                 self._queued = 0
                 self._room.set()
                 await self._channel.write(*batch)
+                if not self._outbox:
+                    self._written.set()
         except (MonocoreError, OSError) as error:
             self.fail(_gone(error))
 
@@ -233,7 +247,9 @@ class Session:
     def _welcomed(self, welcome: Welcome) -> None:
         if welcome.version != VERSION:
             raise GuestError(
-                f"the guest agent speaks version {welcome.version} of the protocol, we speak {VERSION}"
+                f"the guest agent speaks version {welcome.version} of the guest protocol, this program speaks"
+                f" version {VERSION}",
+                hint="the sandbox was started by another version of monocore: end it and start it again",
             )
         self._first_id = self._next_id = max(1, welcome.next_id)
         self._to_adopt = welcome.processes
@@ -258,13 +274,15 @@ class Session:
             raise GuestError("the guest agent broke the protocol: it reports a process that it did not count")
         self.adopted.append(frame)
         operation = self.operation(frame.id)
-        credit, open_channels = decode_adopted(frame.payload)
+        adopted = decode_adopted(frame.payload)
+        operation.label, operation.kept = adopted.label, adopted.offsets is not None
         for channel in (Channel.OUT, Channel.ERR):
-            operation.outputs[channel] = self.granter(frame.id, channel)
-            if not open_channels & 1 << channel:
+            kept_from = adopted.offsets[channel - 1] if adopted.offsets else None
+            operation.outputs[channel] = self.granter(frame.id, channel, kept_from)
+            if not adopted.channels & 1 << channel:
                 operation.outputs[channel].end()
-        operation.credit = Credit(credit)
-        if not open_channels & 1 << Channel.IN:
+        operation.credit = Credit(adopted.credit)
+        if not adopted.channels & 1 << Channel.IN:
             operation.credit.close()
         if len(self.adopted) == self._to_adopt:
             self.all_adopted.set()
@@ -298,6 +316,9 @@ def _settle(operation: Operation, frame: Frame) -> None:
         error = decode_fault(frame.payload)
         operation.reply.set_exception(error)
         operation.reply.exception()
+        if not operation.exit.done():  # of a kept process that had not begun when it was adopted
+            operation.exit.set_exception(error)
+            operation.exit.exception()
         for stream in operation.outputs.values():
             stream.fail(error)
         if operation.credit is not None:

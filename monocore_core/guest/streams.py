@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from monocore_core.errors import GuestError
+from monocore_core.errors import GuestError, InvalidInput
 from monocore_core.guest.wire import WINDOW
 
 #: Credit is given back in portions of this many bytes.
@@ -15,10 +15,15 @@ _PORTION: Final = WINDOW // 4
 
 
 class ByteStream:
-    """Bytes from the guest. One reader at a time; holds at most the credit that was given (256 KiB)."""
+    """Bytes from the guest. One reader at a time; holds at most the credit that was given (256 KiB).
 
-    def __init__(self, grant: Callable[[int], None]) -> None:
+    What is read makes room for more; of a kept process, only what :meth:`acknowledge` says is safe.
+    """
+
+    def __init__(self, grant: Callable[[int], None], *, kept_from: int | None = None) -> None:
         self._grant = grant
+        self._kept = kept_from is not None
+        self._offset = self._acknowledged = kept_from or 0
         self._chunks: deque[bytes] = deque()
         self._credit = WINDOW
         self._consumed = 0
@@ -31,6 +36,28 @@ class ByteStream:
     def ended(self) -> bool:
         """Whether no more will arrive."""
         return self._ended
+
+    @property
+    def offset(self) -> int:
+        """Of the next byte that :meth:`read` gives: counted from the process's start when it is kept, else from here."""
+        return self._offset
+
+    def acknowledge(self, offset: int) -> None:
+        """Of a kept process: every byte before ``offset`` is safe, so the guest need not send it again.
+
+        The guest sends at most 256 KiB beyond what was acknowledged. An offset acknowledged before, and a connection that
+        has failed, are no errors: then the next connection begins at the earlier offset.
+
+        Raises:
+            InvalidInput: the process is not kept, or ``offset`` is beyond what was read.
+        """
+        if not self._kept or offset > self._offset:
+            what = "it was not read yet" if self._kept else "the process is not kept"
+            raise InvalidInput(f"output up to byte {offset} cannot be acknowledged: {what}")
+        if offset > self._acknowledged:
+            portion, self._acknowledged = offset - self._acknowledged, offset
+            self._credit += portion
+            self._grant(portion)
 
     async def read(self, limit: int = 64 * 1024) -> bytes:
         """Up to ``limit`` bytes, at least one; ``b""`` at the end.
@@ -49,6 +76,9 @@ class ByteStream:
         if len(chunk) > limit:
             self._chunks.appendleft(chunk[limit:])
             chunk = chunk[:limit]
+        self._offset += len(chunk)
+        if self._kept:
+            return chunk
         self._consumed += len(chunk)
         if self._consumed >= _PORTION and not self._ended:
             portion, self._consumed = self._consumed, 0

@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from monocore_core.errors import GuestError, InvalidInput
 
-VERSION: Final = 1
+VERSION: Final = 2
 HELLO_MAGIC: Final = b"\xffMONOCORE-HELLO\n"
 WELCOME_MAGIC: Final = b"\xffMONOCORE-GUEST\n"
 #: Most bytes of one frame's payload (the field has 16 bits).
@@ -31,6 +31,8 @@ CHUNK: Final = 32 * 1024
 MAX_BODY: Final = 4 * 1024 * 1024
 #: Credit that each stream starts with, in bytes.
 WINDOW: Final = 256 * 1024
+#: Most bytes of the name that a host gives a process.
+MAX_LABEL: Final = 64
 #: Zero bytes ahead of a hello: they fill up whatever half frame an earlier host left in the guest's parser.
 PADDING: Final = 8 + MAX_PAYLOAD + 4
 #: Bytes that are skipped in search of the welcome: what an earlier session left on its way to us.

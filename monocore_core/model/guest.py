@@ -109,6 +109,9 @@ class ProcessSpec:
         terminal: size of a PTY that becomes the process's stdin, stdout and stderr; None for pipes.
         stdin: whether the host will write to its standard input; otherwise it is /dev/null.
         rlimits: applied before exec.
+        keep: output that the host did not acknowledge, and the exit, survive the loss of the connection (at most 256 KiB a
+            stream): the next one gets them without a gap. Otherwise what was on its way is lost.
+        label: a name by which the next connection finds it; at most 64 bytes.
     """
 
     argv: tuple[str, ...]
@@ -118,6 +121,8 @@ class ProcessSpec:
     terminal: TerminalSize | None = None
     stdin: bool = False
     rlimits: tuple[Rlimit, ...] = ()
+    keep: bool = False
+    label: str = ""
 
 
 @frozen

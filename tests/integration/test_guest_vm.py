@@ -142,7 +142,9 @@ async def test_one_machine_does_it_all(tmp_path: Path) -> None:
         await _the_command(guest)
         await _the_terminal(guest)
         await _the_archive(guest)
-        await _the_reconnection(box)
+        again = await _the_kept(box)
+        await _the_reconnection(Box(box.machine, again))
+        await again.aclose()
 
 
 async def _the_place(guest: Guest) -> None:
@@ -211,6 +213,31 @@ async def _the_archive(guest: Guest) -> None:
         content = archive.extractfile(found)
         assert content is not None
         assert content.read() == data
+
+
+async def _the_kept(box: Box) -> Guest:
+    """Three connections to one process: nothing is lost, nothing comes twice unsaid."""
+    script = "i=0; while [ $i -lt 4000 ]; do echo line-$i; echo error-$i >&2; i=$((i+1)); done; exit 4"
+    spec = ProcessSpec(argv=("sh", "-c", script), env=PATH, keep=True, label="main")
+    process, guest, safe = await box.guest.spawn(spec), box.guest, bytearray()
+    for limit in (10_000, 20_000):
+        while process.stdout.offset < limit:
+            at, part = process.stdout.offset, await process.stdout.read(3000)
+            assert part.startswith(safe[at : at + len(part)])
+            safe[at:] = part
+            process.stdout.acknowledge(at + len(part) // 2)
+        await guest.aclose()
+        guest = await Guest.open(await box.machine.connect(), timeout=20)
+        (process,) = (found for found in guest.adopted.values() if found.label == "main")
+        assert 0 < process.stdout.offset < len(safe)
+        assert process.stderr.offset == 0
+    at = process.stdout.offset
+    safe[at:], errors = await asyncio.gather(everything(process.stdout), everything(process.stderr))
+    assert safe.decode() == "".join(f"line-{n}\n" for n in range(4000))
+    assert errors.decode() == "".join(f"error-{n}\n" for n in range(4000))
+    assert (await process.wait()).code == 4
+    await process.release()
+    return guest
 
 
 async def _the_reconnection(box: Box) -> None:

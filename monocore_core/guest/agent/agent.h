@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 /* Kinds of frames. */
 enum {
@@ -30,6 +30,7 @@ enum {
     MAX_OPS = 1024,
     MAX_WORDS = 64 * 1024,
     MAX_TEXT = 480,
+    MAX_LABEL = 64,
     OUT_HIGH = 256 * 1024,   /* no more output is read above */
     OUT_LIMIT = 1024 * 1024, /* no more requests are read above */
 };
@@ -104,11 +105,20 @@ void request(uint8_t kind, uint32_t id, struct span body);
 
 /* ---- ops.c: operations: processes and archives ---- */
 
+/* Output of a kept process that the host has not acknowledged: a ring that exists only while it holds something. */
+struct kept {
+    uint8_t *data;
+    size_t room, at, size;
+    size_t sent;     /* of `size`, in this session */
+    uint64_t offset; /* of the first byte held, counted from the process's start */
+};
+
 struct stream {
     int fd; /* -1 closed */
     bool ready;
     bool ended; /* END was sent, or nothing is to be sent */
     uint32_t credit;
+    struct kept kept;
 };
 
 enum op_kind { OP_PROCESS, OP_READ, OP_WRITE };
@@ -122,6 +132,8 @@ struct op {
     bool exited;
     bool released; /* the host wants nothing more */
     bool terminal;
+    bool keep; /* output is held until the host acknowledges it */
+    char label[MAX_LABEL + 1];
     bool in_done; /* the host sent END */
     int status;
     bool oom;
@@ -174,6 +186,8 @@ struct spec {
     bool terminal;
     uint16_t rows, columns;
     bool stdin_wanted;
+    bool keep;
+    char label[MAX_LABEL + 1];
     struct limit limits[MAX_LIMITS];
     size_t limit_count;
 };

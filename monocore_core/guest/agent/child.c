@@ -78,6 +78,13 @@ static int spec_field(struct spec *spec, uint16_t tag, struct span value, struct
         return 0;
     case 7:
         return add_limit(spec, value, f);
+    case 8:
+        if (field_number(value, &n, f) < 0)
+            return -1;
+        spec->keep = n != 0;
+        return 0;
+    case 9:
+        return field_text(value, spec->label, sizeof spec->label, f);
     default:
         return fail(f, F_INVALID, 0, "field %u of a process is unknown", tag);
     }

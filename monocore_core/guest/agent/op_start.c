@@ -83,6 +83,8 @@ int op_spawn(uint32_t id, struct span body, struct fault *f)
         spec_free(&spec);
         return fail(f, F_LIMIT, 0, "%d operations are under way in the guest", MAX_OPS);
     }
+    op->keep = spec.keep;
+    memcpy(op->label, spec.label, sizeof op->label);
     int fds[3] = {-1, -1, -1}, report = -1;
     int result = spec.terminal ? make_terminal(op, &spec, fds) : make_pipes(op, &spec, fds);
     if (result < 0 || !make_pipe(&op->error_fd, &report, true)) {

@@ -28,22 +28,54 @@ void op_end_output(struct op *op, int i)
         out_frame(K_END, (uint8_t)(i + 1), op->id, NULL, 0);
 }
 
+/* What an earlier session did not acknowledge goes first, and the end once more. */
+static bool send_again(struct op *op, int i)
+{
+    struct stream *s = &op->out[i];
+    size_t left = s->kept.size - s->kept.sent;
+    if (left) {
+        size_t size = left < CHUNK ? left : CHUNK;
+        kept_copy(&s->kept, s->kept.sent, out_reserve(size), size);
+        out_commit(K_DATA, (uint8_t)(i + 1), op->id, size);
+        s->kept.sent += size;
+        s->credit -= (uint32_t)size; /* never more than was given: no more than a window is kept */
+        return true;
+    }
+    if (s->fd >= 0 || s->ended)
+        return false;
+    op_end_output(op, i);
+    return true;
+}
+
 bool op_pump_output(struct op *op, int i)
 {
     struct stream *s = &op->out[i];
-    if (s->fd < 0 || !s->ready || !s->credit || !op->started || !channel_in_session() || out_pending() > OUT_HIGH)
+    if (!op->started || op->released || !channel_in_session() || out_pending() > OUT_HIGH)
+        return false;
+    if (op->keep && send_again(op, i))
+        return true;
+    if (s->fd < 0 || !s->ready || !s->credit)
         return false;
     size_t want = s->credit < CHUNK ? s->credit : CHUNK;
+    if (op->keep && !kept_room(&s->kept, want))
+        return false;
     uint8_t *to = out_reserve(want);
     ssize_t n = read(s->fd, to, want);
+    int err = errno;
+    if (op->keep && n <= 0 && !s->kept.size)
+        kept_drop(&s->kept, 0); /* the room was for nothing */
     if (n > 0) {
+        if (op->keep) {
+            kept_add(&s->kept, to, (size_t)n);
+            s->kept.sent += (size_t)n;
+        }
         out_commit(K_DATA, (uint8_t)(i + 1), op->id, (size_t)n);
         s->credit -= (uint32_t)n;
         return true;
     }
-    if (n < 0 && errno == EINTR)
+    if (n < 0 && err == EINTR)
         return true;
-    if (n < 0 && errno == EAGAIN) {
+    if (n < 0 && err == EAGAIN) {
         s->ready = false;
         return false;
     }
@@ -196,6 +228,11 @@ int op_credit(uint32_t id, uint8_t channel, uint32_t amount)
     if (!op)
         return 0;
     struct stream *s = &op->out[channel - 1];
+    if (op->keep) { /* an acknowledgement: of what was sent, at most */
+        if (amount > s->kept.sent)
+            return -1;
+        kept_drop(&s->kept, amount);
+    }
     if (amount > UINT32_MAX - s->credit)
         return -1;
     s->credit += amount;

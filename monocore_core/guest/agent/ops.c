@@ -20,11 +20,23 @@ void ops_start(int epoll) { epoll_fd = epoll; }
 
 uint32_t ops_next_id(void) { return last_id + 1; }
 
+/* Whether the next host is told of it. */
+static bool is_adoptable(const struct op *op)
+{
+    return op->kind == OP_PROCESS && (op->started || op->keep) && !op->released;
+}
+
+static void drop_kept(struct op *op)
+{
+    for (int i = 0; i < 2; i++)
+        kept_drop(&op->out[i].kept, op->out[i].kept.size);
+}
+
 uint32_t ops_count(void)
 {
     uint32_t count = 0;
     for (int i = 0; i < high; i++)
-        count += table[i] && table[i]->kind == OP_PROCESS && table[i]->started && !table[i]->released;
+        count += table[i] && is_adoptable(table[i]);
     return count;
 }
 
@@ -67,6 +79,7 @@ void op_free(struct op *op)
     stream_close(&op->out[1]);
     if (op->error_fd >= 0)
         close(op->error_fd);
+    drop_kept(op);
     free(op->pending);
     free(op);
 }
@@ -215,6 +228,7 @@ void op_close(uint32_t id)
     op_close_input(op, false);
     for (int i = 0; i < 2; i++)
         stream_close(&op->out[i]);
+    drop_kept(op);
     if (op->kind != OP_PROCESS && !op->exited)
         kill(op->pid, SIGKILL);
     read_fault(op);
@@ -298,26 +312,41 @@ void ops_detach(void)
         struct op *op = table[i];
         if (!op)
             continue;
-        if (op->kind != OP_PROCESS || !op->started)
+        if (!is_adoptable(op))
             op_close(op->id);
     }
+}
+
+static void adopt(struct op *op)
+{
+    bool open[2];
+    for (int i = 0; i < 2; i++) {
+        struct stream *s = &op->out[i];
+        s->credit = WINDOW;
+        s->kept.sent = 0;
+        if (op->keep)
+            s->ended = op->terminal && i == 1;
+        open[i] = op->keep ? !s->ended : s->fd >= 0;
+    }
+    op->in_credit = (uint32_t)(WINDOW - op->pending_size);
+    op->in_consumed = 0;
+    struct body b = {.size = 0};
+    body_number(&b, 1, op->pid);
+    body_number(&b, 2, (int64_t)op->in_credit);
+    body_number(&b, 3, (op->in.fd >= 0 && !op->in.ended && !op->in_done) | open[0] << 1 | open[1] << 2);
+    if (op->label[0])
+        body_text(&b, 4, op->label);
+    for (int i = 0; i < 2 && op->keep; i++)
+        body_number(&b, (uint16_t)(5 + i), (int64_t)op->out[i].kept.offset);
+    out_frame(K_ADOPTED, 0, op->id, b.data, b.size);
+    if (op->exited && op->started)
+        report_exit(op);
 }
 
 void ops_adopt(void)
 {
     for (int i = 0; i < high; i++) {
-        struct op *op = table[i];
-        if (!op || op->kind != OP_PROCESS || !op->started || op->released)
-            continue;
-        op->out[0].credit = op->out[1].credit = WINDOW;
-        op->in_credit = (uint32_t)(WINDOW - op->pending_size);
-        op->in_consumed = 0;
-        struct body b = {.size = 0};
-        body_number(&b, 1, op->pid);
-        body_number(&b, 2, (int64_t)op->in_credit);
-        body_number(&b, 3, (op->in.fd >= 0 && !op->in.ended && !op->in_done) | (op->out[0].fd >= 0) << 1 | (op->out[1].fd >= 0) << 2);
-        out_frame(K_ADOPTED, 0, op->id, b.data, b.size);
-        if (op->exited)
-            report_exit(op);
+        if (table[i] && is_adoptable(table[i]))
+            adopt(table[i]);
     }
 }

@@ -1,9 +1,15 @@
-/* What the three files of operations share: ops.c above op_streams.c; op_start.c above both. */
+/* What the files of operations share: kept.c below op_streams.c below ops.c; op_start.c above all. */
 #pragma once
 
 #include "agent.h"
 
 enum { ROLE_OUT, ROLE_ERR, ROLE_IN, ROLE_FAULT };
+
+/* kept.c */
+bool kept_room(struct kept *k, size_t more); /* false: there is no memory */
+void kept_add(struct kept *k, const uint8_t *data, size_t size); /* there is room */
+void kept_copy(const struct kept *k, size_t from, uint8_t *to, size_t size);
+void kept_drop(struct kept *k, size_t size); /* from the beginning */
 
 /* op_streams.c */
 void stream_close(struct stream *s);

@@ -36,6 +36,7 @@ def hello() -> bytes:
 def session(first: int) -> bytes:
     """A plausible conversation."""
     terminal = ProcessSpec(argv=("true",), terminal=TerminalSize(), env=SPEC.env)
+    kept = ProcessSpec(argv=("cat", "/etc/services"), env=SPEC.env, keep=True, label="kept")
     return b"".join(
         (
             encode_request(TOKEN, Kind.SETUP, first, encode_setup(SETUP)),
@@ -50,6 +51,9 @@ def session(first: int) -> bytes:
             encode_request(TOKEN, Kind.WRITE_ARCHIVE, first + 5, put(1, "/proc/nowhere")),
             encode_frame(TOKEN, Kind.DATA, first + 5, bytes(1000)),
             encode_frame(TOKEN, Kind.CLOSE, first + 1),
+            encode_request(TOKEN, Kind.SPAWN, first + 6, encode_spawn(kept)),
+            encode_frame(TOKEN, Kind.CREDIT, first + 6, struct.pack("<I", 0), 1),
+            encode_frame(TOKEN, Kind.CLOSE, first + 6),
         )
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from monocore_core.errors import DeadlineExceeded, GuestError, InvalidInput, MonocoreError
 from monocore_core.guest.client import Guest
-from monocore_core.guest.messages import decode_fault, encode_spawn
+from monocore_core.guest.messages import decode_adopted, decode_fault, encode_spawn
 from monocore_core.guest.wire import (
     HELLO_MAGIC,
     PADDING,
@@ -73,6 +73,18 @@ def test_any_body_is_decoded_or_refused(body: bytes) -> None:
     words = ""
     try:
         assert isinstance(decode_fault(body), MonocoreError)
+    except GuestError as error:
+        words = str(error)
+    assert not words or "protocol" in words
+
+
+@given(st.lists(st.builds(put, st.integers(1, 6), st.one_of(st.integers(-9, 99), st.binary(max_size=70)))))
+def test_any_adopted_process_is_decoded_or_refused(parts: list[bytes]) -> None:
+    words = ""
+    try:
+        adopted = decode_adopted(b"".join(parts))
+        assert 0 <= adopted.credit <= WINDOW
+        assert adopted.offsets is None or min(adopted.offsets) >= 0
     except GuestError as error:
         words = str(error)
     assert not words or "protocol" in words
@@ -207,8 +219,9 @@ async def test_breaches_are_named(sent: list[bytes], words: str) -> None:
 
 
 async def test_another_version_is_named() -> None:
-    with pytest.raises(GuestError, match="version 9"):
+    with pytest.raises(GuestError, match=f"speaks version 9 .* version {VERSION}") as raised:
         await Guest.open(HostileChannel([], version=9), timeout=5)
+    assert "start it again" in (raised.value.hint or "")
 
 
 async def test_silence_is_a_deadline() -> None:
