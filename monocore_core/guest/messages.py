@@ -175,7 +175,7 @@ def decode_adopted(body: bytes) -> Adopted:
 def decode_stats(body: bytes) -> GuestStats:
     """Body of the answer to STATS."""
     values = {tag: max(0, number(value)) for tag, value in fields(body)}
-    return GuestStats(*(values.get(tag, 0) for tag in range(1, 8)))
+    return GuestStats(*(values.get(tag, 0) for tag in range(1, 19)))
 
 
 def decode_fault(body: bytes) -> GuestError | NotFound:

@@ -149,9 +149,20 @@ class GuestStats:
         memory_available: bytes, the kernel's own estimate.
         cpu_ns: processor time used by everything since boot, nanoseconds.
         load1: one-minute load average, times 100.
-        processes: number of processes.
+        processes: number of processes, the kernel's own included.
         uptime_ns: nanoseconds since boot.
         oom_kills: processes killed for lack of memory since boot.
+        disk_read_bytes: by the guest from all its disks since boot, the boot disk and the image's root included.
+        disk_written_bytes: the same, written.
+        network_received_bytes: by the interfaces that the VMM gave (``eth0``), since boot; not the loopback.
+        network_received_packets: the same, in packets.
+        network_sent_bytes: the other direction.
+        network_sent_packets: the same, in packets.
+        tasks: number of threads of all processes.
+        memory_free: bytes that nothing uses.
+        memory_cached: bytes of files that the kernel holds and, but for ``memory_shared``, can give up.
+        memory_anonymous: bytes of processes' own memory.
+        memory_shared: bytes in tmpfs, an upper layer in memory included, and in shared memory; part of ``memory_cached``.
     """
 
     memory_total: int
@@ -161,3 +172,14 @@ class GuestStats:
     processes: int
     uptime_ns: int
     oom_kills: int
+    disk_read_bytes: int
+    disk_written_bytes: int
+    network_received_bytes: int
+    network_received_packets: int
+    network_sent_bytes: int
+    network_sent_packets: int
+    tasks: int
+    memory_free: int
+    memory_cached: int
+    memory_anonymous: int
+    memory_shared: int

@@ -121,4 +121,7 @@ async def test_the_guest_has_what_the_network_gave_it(image: str, tmp_path: Path
             assert any(line.split() == ["10.0.2.9", "db"] for line in hosts)
             assert any("web" in line.split() for line in hosts)
             assert "1 packets received" in await say("ping -c 1 -W 5 10.0.2.2")
+            stats = await sandbox.guest.stats()
+            assert min(stats.network_received_packets, stats.network_sent_packets) >= 1
+            assert min(stats.network_received_bytes, stats.network_sent_bytes) >= 98  # an echo and its answer
     assert network.attached == set()

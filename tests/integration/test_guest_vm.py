@@ -157,6 +157,14 @@ async def _the_place(guest: Guest) -> None:
     assert "erofs" not in mounts
     assert await shell(guest, "echo x > /new && cat /new; ls -l /dev/fd/ > /dev/null && echo fd") == "x\nfd\n"
     assert "UP" in await shell(guest, "ifconfig lo")
+    before = await guest.stats()
+    assert before.disk_read_bytes > 50_000  # busybox at least came from there
+    assert before.disk_written_bytes == 0
+    assert (before.network_received_bytes, before.network_sent_packets) == (0, 0)
+    await shell(guest, "head -c 2000000 /dev/zero > /filler")
+    after = await guest.stats()
+    assert after.memory_shared - before.memory_shared >= 2_000_000
+    await shell(guest, "rm /filler")
 
 
 async def _the_user(guest: Guest) -> None:

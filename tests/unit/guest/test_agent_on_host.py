@@ -291,6 +291,10 @@ async def test_stats_and_time(guest: Guest) -> None:
     stats = await guest.stats()
     assert stats.memory_total > stats.memory_available > 0
     assert stats.uptime_ns > 0
+    assert stats.tasks >= stats.processes > 1
+    assert stats.memory_total > stats.memory_free > 0
+    assert 0 < stats.memory_shared <= stats.memory_cached
+    assert stats.memory_anonymous > 0
     await guest.set_time(1_700_000_000_000_000_000)
 
 
