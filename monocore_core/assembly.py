@@ -12,14 +12,14 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 from attrs import evolve, frozen
 
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
-from monocore_core.errors import MachineError, MonocoreError
+from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
@@ -41,8 +41,8 @@ from monocore_core.volumes import serve_volumes
 
 #: Bytes of fresh entropy that every guest receives before it does anything else.
 ENTROPY = 64
-#: Seconds that the agent of a machine found again has to answer.
-ADOPT_TIMEOUT = 15.0
+#: Seconds that the agent of a machine found again has to answer, and how often it is asked.
+ADOPT_TIMEOUT, ADOPT_TRIES = 8.0, 3
 
 
 @frozen
@@ -153,7 +153,7 @@ class Assembly:
         root = await merger.merge(self._root_key(plan, image, key), image.layers)
         backend = await self.backends.network(plan.network)
         connection = await backend.attach(key, what.network)
-        guest = await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
+        guest = await _greet(machine)
         if not guest.ready:
             await guest.aclose()
             return None
@@ -270,6 +270,14 @@ class Assembly:
         if machine.key != parts.key:
             raise MachineError(f"the VMM answered for machine {machine.key!r}, not {parts.key!r}")
         return machine
+
+
+async def _greet(machine: Machine) -> Guest:
+    """The agent of a machine found again. A guest may learn of our predecessor's end late, and take it for ours: then ask again."""
+    for _ in range(ADOPT_TRIES - 1):
+        with suppress(DeadlineExceeded):
+            return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
+    return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
 
 
 def root_key(image: Image) -> str:

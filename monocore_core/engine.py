@@ -28,7 +28,7 @@ from monocore_core.config.values import AUTO, Settings
 from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.provider import Interface
-from monocore_core.model.events import Listener, Warned, ignore
+from monocore_core.model.events import Event, Listener, Warned, ignore
 from monocore_core.model.image import Image
 from monocore_core.model.network import NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
@@ -75,6 +75,15 @@ class Engine:
             backends = Backends(found, settings, store.backend_places, listener, stack)
             backends.check_options()
             yield Engine(settings, found, store, backends, listener)
+
+    def heard_by(self, listener: Listener) -> Engine:
+        """The same engine, whose events reach ``listener`` as well: for one request's progress."""
+
+        def both(event: Event) -> None:
+            listener(event)
+            self.listener(event)
+
+        return evolve(self, listener=both)
 
     def survey(self) -> tuple[Offer, ...]:
         """Every installed backend, with what its probe says of this host."""

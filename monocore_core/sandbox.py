@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from monocore_core.command import command_of, environment_of
 from monocore_core.guest.client import Guest, GuestProcess
@@ -48,14 +48,19 @@ class Sandbox:
     stages: list[Stage] = field(factory=list[Stage])
     _started: bool = False
 
-    async def exec(self, request: CommandRequest) -> GuestProcess:
+    async def exec(self, request: CommandRequest, *, label: str = "") -> GuestProcess:
         """Start a process; the image's configuration fills what the request leaves out.
+
+        Args:
+            request: what to run.
+            label: keep its output and its exit for whoever finds it by this name after a loss of the connection.
 
         Raises:
             InvalidInput: no command is given and the image has none.
             CommandNotFound, CommandNotExecutable: as the agent says.
         """
-        process = await self.guest.spawn(self.process_spec(request))
+        spec = evolve(self.process_spec(request), label=label, keep=bool(label))
+        process = await self.guest.spawn(spec)
         if not self._started:
             self._started = True
             self.mark("exec")

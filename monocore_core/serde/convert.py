@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from pathlib import Path
@@ -49,6 +50,8 @@ def converter() -> Converter:
     made.register_structure_hook(Rule, lambda value, _: Rule.parse(_expect(value, str)))
     made.register_unstructure_hook(Rule, str)
     made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    made.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(_expect(value, str)))
+    made.register_unstructure_hook(datetime, datetime.isoformat)
     made.register_unstructure_hook(Path, str)
     made.register_unstructure_hook(Digest, str)
     made.register_unstructure_hook(Platform, str)

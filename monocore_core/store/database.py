@@ -56,6 +56,12 @@ MIGRATIONS = (
         PRIMARY KEY (volume, sandbox)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE records (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, created REAL NOT NULL, body TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE projects (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 Row = tuple[object, ...]

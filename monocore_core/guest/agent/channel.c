@@ -20,6 +20,7 @@ static struct {
     int epoll, fd, listener;
     enum channel_kind kind;
     bool readable, writable, was_open;
+    bool open; /* of a port: the kernel knows that the host is connected */
     enum state state;
     uint32_t token;
     uint8_t in[IN_SIZE];
@@ -57,7 +58,7 @@ static void hung_up(void)
 {
     bool had = ch.was_open;
     channel_broken();
-    ch.was_open = false;
+    ch.was_open = ch.open = false;
     ch.at = ch.end = 0;
     if (ch.kind != CHANNEL_PORT) {
         if (ch.fd >= 0)
@@ -295,7 +296,12 @@ static bool receive(void)
     if (n < 0 && errno == EINTR)
         return true;
     ch.readable = false;
-    if (n == 0 || (errno != EAGAIN && errno != EPIPE))
+    if (n < 0 && errno == EAGAIN)
+        ch.open = true;
+    /* A port's data overtakes the word that the host has opened it. Until that comes, nothing to read looks like an end: a
+     * session that such data began must not be ended by it. */
+    bool early = n == 0 && ch.kind == CHANNEL_PORT && ch.state == SESSION && !ch.open;
+    if (!early && (n == 0 || (errno != EAGAIN && errno != EPIPE)))
         hung_up();
     return false;
 }
