@@ -25,10 +25,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from monocore_core.errors import DeadlineExceeded, GuestError
+from monocore_core.guest.connections import GuestStream, encode_dial, encode_dial_socket
 from monocore_core.guest.messages import decode_stats, encode_setup, encode_size, encode_spawn
 from monocore_core.guest.session import Operation, Session
 from monocore_core.guest.streams import ByteStream, Credit
-from monocore_core.guest.wire import CHUNK, Channel, Frame, Kind, put
+from monocore_core.guest.wire import Channel, Frame, Kind, put
 from monocore_core.interfaces.vmm import GuestChannel
 from monocore_core.model.guest import GuestSetup, GuestStats, ProcessExit, ProcessSpec, TerminalSize
 
@@ -54,7 +55,7 @@ class ProcessInput:
         """
         if self._closed:
             raise GuestError("standard input was closed already")
-        await _send_all(self._session, self._operation, data)
+        await self._session.send_all(self._operation, data)
 
     async def close(self) -> None:
         """Send the end. A repeat does nothing."""
@@ -202,6 +203,38 @@ class Guest:
         await self._reply(operation, Kind.SPAWN, body)
         return self._process(operation)
 
+    async def dial(self, port: int, address: str = "127.0.0.1", *, timeout: float = 10.0) -> GuestStream:  # noqa: ASYNC109 - the guest's
+        """Connect from inside the guest to a TCP port there, or to whatever its network reaches.
+
+        Args:
+            port: 1 to 65535.
+            address: IPv4 or IPv6, not a name.
+            timeout: seconds for the connection to be made.
+
+        Raises:
+            Unreachable: refused, or no route.
+            DeadlineExceeded: no answer in time.
+            GuestError: the guest is not set up, or has no memory.
+        """
+        return await self._dial(encode_dial(port, address, timeout))
+
+    async def dial_socket(self, path: str, *, timeout: float = 10.0) -> GuestStream:  # noqa: ASYNC109 - the guest's
+        """Connect from inside the guest to a Unix socket of the sandbox.
+
+        Raises:
+            NotFound: there is no such path.
+            Unreachable: nobody listens.
+            GuestError: as :meth:`dial`.
+        """
+        return await self._dial(encode_dial_socket(path, timeout))
+
+    async def _dial(self, body: bytes) -> GuestStream:
+        operation = self._session.operation()
+        operation.outputs[Channel.OUT] = self._session.granter(operation.id, Channel.OUT)
+        operation.credit = Credit()
+        await self._reply(operation, Kind.DIAL, body)
+        return GuestStream(self._session, operation)
+
     async def read_archive(self, path: str) -> AsyncGenerator[bytes]:
         """A tar stream of a file or folder of the sandbox; names begin with the last part of ``path``.
 
@@ -230,7 +263,7 @@ class Guest:
         try:
             self._session.request(Kind.WRITE_ARCHIVE, operation.id, put(1, path))
             async for chunk in chunks:
-                if not await _send_all(self._session, operation, chunk):
+                if not await self._session.send_all(operation, chunk):
                     break
             self._session.send(Kind.END, operation.id)
             await self._answer(operation)
@@ -305,19 +338,6 @@ class Guest:
             for stream in operation.outputs.values():
                 await stream.arrived()
             self._session.forget(operation)
-
-
-async def _send_all(session: Session, operation: Operation, data: bytes) -> bool:
-    """Send as credit allows; False when the guest takes no more."""
-    credit = operation.credit
-    view = memoryview(data)
-    while view and credit is not None:
-        taken = await credit.take(min(len(view), CHUNK))
-        if not taken:
-            return False
-        await session.send_data(operation.id, bytes(view[:taken]))
-        view = view[taken:]
-    return True
 
 
 def _alive(session: Session) -> None:

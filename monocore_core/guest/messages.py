@@ -6,7 +6,16 @@ from typing import Final
 
 from attrs import frozen
 
-from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, InvalidInput, NotFound
+from monocore_core.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    DeadlineExceeded,
+    GuestError,
+    InvalidInput,
+    MonocoreError,
+    NotFound,
+    Unreachable,
+)
 from monocore_core.guest.wire import MAX_LABEL, WINDOW, Fault, fields, number, put
 from monocore_core.model.guest import (
     GuestSetup,
@@ -178,7 +187,7 @@ def decode_stats(body: bytes) -> GuestStats:
     return GuestStats(*(values.get(tag, 0) for tag in range(1, 19)))
 
 
-def decode_fault(body: bytes) -> GuestError | NotFound:
+def decode_fault(body: bytes) -> MonocoreError:
     """Body of FAILED, as the exception to raise."""
     code, text = 0, ""
     for tag, value in fields(body):
@@ -193,5 +202,9 @@ def decode_fault(body: bytes) -> GuestError | NotFound:
             return CommandNotExecutable(text)
         case Fault.NOT_FOUND:
             return NotFound(text)
+        case Fault.UNREACHABLE:
+            return Unreachable(text)
+        case Fault.DEADLINE:
+            return DeadlineExceeded(text)
         case _:
             return GuestError(text or "the guest agent refused without a reason")

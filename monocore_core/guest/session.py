@@ -13,6 +13,7 @@ from monocore_core.errors import DeadlineExceeded, GuestError, MonocoreError
 from monocore_core.guest.messages import decode_adopted, decode_exit, decode_fault
 from monocore_core.guest.streams import ByteStream, Credit
 from monocore_core.guest.wire import (
+    CHUNK,
     VERSION,
     Channel,
     Decoder,
@@ -171,6 +172,22 @@ class Session:
         if self.failure is not None:
             raise self.failure
         self.send(Kind.DATA, identity, payload)
+
+    async def send_all(self, operation: Operation, data: bytes) -> bool:
+        """Send as credit allows; False when the guest takes no more.
+
+        Raises:
+            GuestError: the connection has failed.
+        """
+        credit = operation.credit
+        view = memoryview(data)
+        while view and credit is not None:
+            taken = await credit.take(min(len(view), CHUNK))
+            if not taken:
+                return False
+            await self.send_data(operation.id, bytes(view[:taken]))
+            view = view[taken:]
+        return True
 
     def granter(self, identity: int, channel: Channel, kept_from: int | None = None) -> ByteStream:
         """A stream from the guest that gives credit back as it is read, or, when kept, acknowledged."""

@@ -58,6 +58,7 @@ class Kind(IntEnum):
     SET_TIME = 0x17
     SHUTDOWN = 0x18
     CLOSE = 0x19
+    DIAL = 0x1A
     DATA = 0x20
     END = 0x21
     CREDIT = 0x22
@@ -87,6 +88,8 @@ class Fault(IntEnum):
     STATE = 5
     LIMIT = 6
     NOT_FOUND = 7
+    UNREACHABLE = 8
+    DEADLINE = 9
 
 
 @frozen

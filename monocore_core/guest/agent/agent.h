@@ -12,13 +12,13 @@ enum { VERSION = 2 };
 
 /* Kinds of frames. */
 enum {
-    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE,
+    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL,
     K_DATA = 0x20, K_END, K_CREDIT,
     K_DONE = 0x40, K_FAILED, K_STARTED, K_EXITED, K_ADOPTED, K_GOODBYE,
 };
 
 /* Codes of FAILED. */
-enum { F_INVALID = 1, F_NO_COMMAND, F_NOT_EXECUTABLE, F_SYSTEM, F_STATE, F_LIMIT, F_NO_PATH };
+enum { F_INVALID = 1, F_NO_COMMAND, F_NOT_EXECUTABLE, F_SYSTEM, F_STATE, F_LIMIT, F_NO_PATH, F_UNREACHABLE, F_DEADLINE };
 
 enum {
     MAX_PAYLOAD = 0xffff,
@@ -103,7 +103,7 @@ void channel_broken(void);
 bool channel_in_session(void);
 void request(uint8_t kind, uint32_t id, struct span body);
 
-/* ---- ops.c: operations: processes and archives ---- */
+/* ---- ops.c: operations: processes, archives, connections ---- */
 
 /* Output of a kept process that the host has not acknowledged: a ring that exists only while it holds something. */
 struct kept {
@@ -121,7 +121,7 @@ struct stream {
     struct kept kept;
 };
 
-enum op_kind { OP_PROCESS, OP_READ, OP_WRITE };
+enum op_kind { OP_PROCESS, OP_READ, OP_WRITE, OP_DIAL };
 
 struct op {
     uint32_t id;
@@ -137,7 +137,7 @@ struct op {
     bool in_done; /* the host sent END */
     int status;
     bool oom;
-    int error_fd; /* where the child says what failed */
+    int error_fd; /* where the child says what failed; of a connection, the timer until it is made */
     struct fault fault;
     size_t fault_size;
     struct stream out[2];
@@ -166,6 +166,7 @@ void op_signal(uint32_t id, int number, bool group);
 void op_resize(uint32_t id, uint16_t rows, uint16_t columns);
 int op_spawn(uint32_t id, struct span body, struct fault *f);
 int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f);
+int op_dial(uint32_t id, struct span body, struct fault *f);
 int op_check_id(uint32_t id, struct fault *f);
 
 /* ---- child.c, user.c: what happens between fork and exec ---- */

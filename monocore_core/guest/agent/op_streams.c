@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -80,7 +81,7 @@ bool op_pump_output(struct op *op, int i)
         return false;
     }
     op_end_output(op, i); /* the end; EIO is a terminal's way to say so */
-    if (op->kind != OP_PROCESS)
+    if (op_is_helper(op))
         op_settle(op);
     return true;
 }
@@ -127,6 +128,8 @@ static void finish_input(struct op *op)
         op->in.ended = true;
         return;
     }
+    if (op->kind == OP_DIAL)
+        shutdown(op->in.fd, SHUT_WR);
     op_close_input(op, false);
 }
 

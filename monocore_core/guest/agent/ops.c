@@ -26,6 +26,8 @@ static bool is_adoptable(const struct op *op)
     return op->kind == OP_PROCESS && (op->started || op->keep) && !op->released;
 }
 
+bool op_is_helper(const struct op *op) { return op->kind == OP_READ || op->kind == OP_WRITE; }
+
 static void drop_kept(struct op *op)
 {
     for (int i = 0; i < 2; i++)
@@ -172,7 +174,7 @@ void op_settle(struct op *op)
     }
     if (!op->exited)
         return;
-    if (op->kind != OP_PROCESS && !op->released) {
+    if (op_is_helper(op) && !op->released) {
         if (!failed && op->out[0].fd >= 0)
             return; /* the archive's last bytes are still in the pipe */
         if (failed)
@@ -229,10 +231,14 @@ void op_close(uint32_t id)
     for (int i = 0; i < 2; i++)
         stream_close(&op->out[i]);
     drop_kept(op);
-    if (op->kind != OP_PROCESS && !op->exited)
+    if (op_is_helper(op) && !op->exited)
         kill(op->pid, SIGKILL);
-    read_fault(op);
-    op_settle(op);
+    if (op->kind == OP_DIAL)
+        op_free(op);
+    else {
+        read_fault(op);
+        op_settle(op);
+    }
 }
 
 void op_signal(uint32_t id, int number, bool group)
@@ -270,6 +276,10 @@ void ops_event(uint64_t tag, uint32_t events)
     struct op *op = table[(tag >> 8) & 0xffffff & (MAX_OPS - 1)];
     if (!op || op->generation != (uint32_t)(tag >> 32))
         return;
+    if (op->kind == OP_DIAL && !op->started) {
+        dial_event(op, ((tag >> 4) & 0xf) == ROLE_FAULT);
+        return;
+    }
     switch ((tag >> 4) & 0xf) {
     case ROLE_OUT:
         op->out[0].ready = true;

@@ -1,4 +1,4 @@
-/* What the files of operations share: kept.c below op_streams.c below ops.c; op_start.c above all. */
+/* What the files of operations share: kept.c below op_streams.c below ops.c; op_start.c and dial.c above all. */
 #pragma once
 
 #include "agent.h"
@@ -18,7 +18,11 @@ bool op_pump_output(struct op *op, int i);
 bool op_pump_input(struct op *op);
 void op_close_input(struct op *op, bool say);
 
+/* dial.c */
+void dial_event(struct op *op, bool timed_out); /* of one that is not connected yet */
+
 /* ops.c */
+bool op_is_helper(const struct op *op);
 struct op *op_find(uint32_t id);
 struct op *op_new(uint32_t id, enum op_kind kind);
 void op_free(struct op *op);

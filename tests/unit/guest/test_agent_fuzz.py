@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.guest.client import Guest
+from monocore_core.guest.connections import encode_dial, encode_dial_socket
 from monocore_core.guest.messages import encode_setup, encode_spawn
 from monocore_core.guest.wire import Hello, Kind, encode_frame, encode_request, put
 from monocore_core.model.guest import GuestSetup, ProcessSpec, RootDisk, TerminalSize
@@ -54,6 +55,10 @@ def session(first: int) -> bytes:
             encode_request(TOKEN, Kind.SPAWN, first + 6, encode_spawn(kept)),
             encode_frame(TOKEN, Kind.CREDIT, first + 6, struct.pack("<I", 0), 1),
             encode_frame(TOKEN, Kind.CLOSE, first + 6),
+            encode_request(TOKEN, Kind.DIAL, first + 7, encode_dial_socket("/nonexistent", 0.1)),
+            encode_frame(TOKEN, Kind.DATA, first + 7, b"to nobody"),
+            encode_request(TOKEN, Kind.DIAL, first + 8, encode_dial(1, "::1", 0.1)),
+            encode_frame(TOKEN, Kind.END, first + 8),
         )
     )
 
