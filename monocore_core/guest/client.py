@@ -26,6 +26,7 @@ from typing import Final
 
 from monocore_core.errors import DeadlineExceeded, GuestError
 from monocore_core.guest.connections import GuestStream, encode_dial, encode_dial_socket
+from monocore_core.guest.files import GuestFiles
 from monocore_core.guest.messages import decode_stats, encode_setup, encode_size, encode_spawn
 from monocore_core.guest.session import Operation, Session
 from monocore_core.guest.streams import ByteStream, Credit
@@ -33,8 +34,6 @@ from monocore_core.guest.wire import Channel, Frame, Kind, put
 from monocore_core.interfaces.vmm import GuestChannel
 from monocore_core.model.guest import GuestSetup, GuestStats, ProcessExit, ProcessSpec, TerminalSize
 
-#: Seconds within which the agent must answer a request.
-REPLY_TIMEOUT: Final = 60.0
 #: Seconds beyond the grace that a shutdown may take.
 _SHUTDOWN_EXTRA: Final = 15.0
 
@@ -135,12 +134,14 @@ class Guest:
 
     Attributes:
         adopted: processes that earlier connections began, by their numbers, those that ended unseen included.
+        files: the sandbox's files.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._releases: set[asyncio.Task[None]] = set()
         self.adopted: dict[int, GuestProcess] = {}
+        self.files = GuestFiles(session)
 
     @classmethod
     async def open(cls, channel: GuestChannel, *, timeout: float) -> Guest:  # noqa: ASYNC109 - the channel is closed too
@@ -248,7 +249,7 @@ class Guest:
             self._session.request(Kind.READ_ARCHIVE, operation.id, put(1, path))
             while chunk := await stream.read():
                 yield chunk
-            await self._answer(operation)
+            await self._session.answer(operation)
         finally:
             self._session.forget(operation)
 
@@ -266,7 +267,7 @@ class Guest:
                 if not await self._session.send_all(operation, chunk):
                     break
             self._session.send(Kind.END, operation.id)
-            await self._answer(operation)
+            await self._session.answer(operation)
         finally:
             self._session.forget(operation)
 
@@ -310,17 +311,10 @@ class Guest:
     async def _reply(self, operation: Operation, kind: Kind, body: bytes) -> Frame:
         try:
             self._session.request(kind, operation.id, body)
-            return await self._answer(operation)
+            return await self._session.answer(operation)
         except BaseException:
             self._session.forget(operation)
             raise
-
-    async def _answer(self, operation: Operation) -> Frame:
-        try:
-            async with asyncio.timeout(REPLY_TIMEOUT):
-                return await asyncio.shield(operation.reply)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"the guest agent did not answer within {REPLY_TIMEOUT:g} s") from error
 
     def _process(self, operation: Operation) -> GuestProcess:
         process = GuestProcess(self._session, operation)

@@ -9,6 +9,7 @@ from attrs import frozen
 from monocore_core.errors import (
     CommandNotExecutable,
     CommandNotFound,
+    Conflict,
     DeadlineExceeded,
     GuestError,
     InvalidInput,
@@ -49,6 +50,13 @@ RLIMITS: Final = {
     "nice": 13,
     "rtprio": 14,
     "rttime": 15,
+}
+_FAULTS: Final[dict[int, type[MonocoreError]]] = {
+    Fault.COMMAND_NOT_EXECUTABLE: CommandNotExecutable,
+    Fault.NOT_FOUND: NotFound,
+    Fault.UNREACHABLE: Unreachable,
+    Fault.DEADLINE: DeadlineExceeded,
+    Fault.EXISTS: Conflict,
 }
 #: Most characters of a sentence of the guest that we repeat.
 MAX_TEXT: Final = 500
@@ -195,16 +203,6 @@ def decode_fault(body: bytes) -> MonocoreError:
             code = number(value)
         elif tag == 2:
             text = "".join(c if c.isprintable() else "?" for c in value.decode("utf-8", "replace")[:MAX_TEXT])
-    match code:
-        case Fault.COMMAND_NOT_FOUND:
-            return CommandNotFound(text, hint="name a program of the image, or its path")
-        case Fault.COMMAND_NOT_EXECUTABLE:
-            return CommandNotExecutable(text)
-        case Fault.NOT_FOUND:
-            return NotFound(text)
-        case Fault.UNREACHABLE:
-            return Unreachable(text)
-        case Fault.DEADLINE:
-            return DeadlineExceeded(text)
-        case _:
-            return GuestError(text or "the guest agent refused without a reason")
+    if code == Fault.COMMAND_NOT_FOUND:
+        return CommandNotFound(text, hint="name a program of the image, or its path")
+    return _FAULTS.get(code, GuestError)(text or "the guest agent refused without a reason")

@@ -27,6 +27,8 @@ from monocore_core.guest.wire import (
 from monocore_core.interfaces.vmm import GuestChannel
 from monocore_core.model.guest import ProcessExit
 
+#: Seconds within which the agent must answer a request.
+REPLY_TIMEOUT: Final = 60.0
 _READ: Final = 256 * 1024
 #: Bytes waiting to be written above which data (never control) waits.
 _OUTBOX: Final = 256 * 1024
@@ -159,6 +161,19 @@ class Session:
             InvalidInput: it is longer than the agent accepts.
         """
         self._queue(encode_request(self.token, kind, identity, body))
+
+    async def answer(self, operation: Operation) -> Frame:
+        """Wait for the reply.
+
+        Raises:
+            MonocoreError: what failed, as the agent says it.
+            DeadlineExceeded: it says nothing.
+        """
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                return await asyncio.shield(operation.reply)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"the guest agent did not answer within {REPLY_TIMEOUT:g} s") from error
 
     async def send_data(self, identity: int, payload: bytes) -> None:
         """Queue data, waiting while much is queued.

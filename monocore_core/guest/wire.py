@@ -59,6 +59,7 @@ class Kind(IntEnum):
     SHUTDOWN = 0x18
     CLOSE = 0x19
     DIAL = 0x1A
+    FILE = 0x1B
     DATA = 0x20
     END = 0x21
     CREDIT = 0x22
@@ -90,6 +91,7 @@ class Fault(IntEnum):
     NOT_FOUND = 7
     UNREACHABLE = 8
     DEADLINE = 9
+    EXISTS = 10
 
 
 @frozen

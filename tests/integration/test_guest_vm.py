@@ -35,6 +35,7 @@ from monocore_core.model.guest import (
     TerminalSize,
     TmpfsMount,
 )
+from monocore_core.model.guestfile import ChangeKind, FileOwner
 from monocore_core.model.machine import Disk, MachineEnd, MachineSpec
 
 pytestmark = [pytest.mark.integration]
@@ -144,6 +145,7 @@ async def test_one_machine_does_it_all(tmp_path: Path) -> None:
         await _the_terminal(guest)
         await _the_archive(guest)
         await _the_connection(guest)
+        await _the_files(guest)
         again = await _the_kept(box)
         await _the_reconnection(Box(box.machine, again))
         await again.aclose()
@@ -223,6 +225,30 @@ async def _the_archive(guest: Guest) -> None:
         content = archive.extractfile(found)
         assert content is not None
         assert content.read() == data
+
+
+async def _the_files(guest: Guest) -> None:
+    files, odd = guest.files, os.fsdecode(b"/made/\xff")
+    await files.make_folder("/made", parents=True)
+    async with await files.watch("/made") as watch:
+        await files.write(odd, chunks(b"content"), mode=0o640, owner=FileOwner(1000, 2000))
+        assert (await anext(watch)).kind is ChangeKind.CREATED
+    found = (await files.list_folder("/made")).entries[-1]
+    assert (found.name, found.size, found.mode, found.uid, found.gid) == (odd[6:], 7, 0o640, 1000, 2000)
+    assert b"".join([part async for part in files.read(odd, offset=3)]) == b"tent"
+    assert await shell(guest, "cat /made/*") == "content"
+    # links are those of the sandbox, whatever they say
+    await shell(guest, "ln -s /../../made /tmp/out")
+    assert (await files.stat(f"/tmp/out{odd[5:]}")).size == 7
+    with pytest.raises(GuestError, match="No space left on device"):
+        await files.write("/scratch/full", chunks(bytes(9 * MIB)))
+    with pytest.raises(GuestError, match="on another file system, or a folder of the image"):
+        await files.move(odd, "/scratch/x")
+    await files.move("/text", "/made/text")
+    with pytest.raises(GuestError, match="another file system is mounted there"):
+        await files.remove("/dev", recursive=True)
+    await files.remove("/made", recursive=True)
+    assert "made" not in {entry.name for entry in (await files.list_folder("/")).entries}
 
 
 async def _the_connection(guest: Guest) -> None:

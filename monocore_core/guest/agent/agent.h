@@ -12,13 +12,13 @@ enum { VERSION = 2 };
 
 /* Kinds of frames. */
 enum {
-    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL,
+    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL, K_FILE,
     K_DATA = 0x20, K_END, K_CREDIT,
     K_DONE = 0x40, K_FAILED, K_STARTED, K_EXITED, K_ADOPTED, K_GOODBYE,
 };
 
 /* Codes of FAILED. */
-enum { F_INVALID = 1, F_NO_COMMAND, F_NOT_EXECUTABLE, F_SYSTEM, F_STATE, F_LIMIT, F_NO_PATH, F_UNREACHABLE, F_DEADLINE };
+enum { F_INVALID = 1, F_NO_COMMAND, F_NOT_EXECUTABLE, F_SYSTEM, F_STATE, F_LIMIT, F_NO_PATH, F_UNREACHABLE, F_DEADLINE, F_EXISTS };
 
 enum {
     MAX_PAYLOAD = 0xffff,
@@ -166,6 +166,7 @@ void op_signal(uint32_t id, int number, bool group);
 void op_resize(uint32_t id, uint16_t rows, uint16_t columns);
 int op_spawn(uint32_t id, struct span body, struct fault *f);
 int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f);
+int op_file(uint32_t id, struct span body, struct fault *f);
 int op_dial(uint32_t id, struct span body, struct fault *f);
 int op_check_id(uint32_t id, struct fault *f);
 
@@ -283,8 +284,8 @@ int open_folder(int root, const char *path, mode_t mode);
 
 /* ---- archive_read.c, archive_write.c: helpers in a child ---- */
 
-int archive_read(const char *path, int fd, struct fault *f);
-int archive_write(const char *path, int fd, struct fault *f);
+int archive_read(const void *path, int fd, struct fault *f);
+int archive_write(const void *path, int fd, struct fault *f);
 
 /* ---- stats.c ---- */
 

@@ -277,8 +277,9 @@ static int put_entry(struct writer *w, int parent, const char *name, int depth)
     return put_header(w, &st, link, (size_t)n);
 }
 
-int archive_read(const char *path, int fd, struct fault *f)
+int archive_read(const void *given, int fd, struct fault *f)
 {
+    const char *path = given;
     static struct writer w;
     static const uint8_t end[2 * BLOCK];
     char copy[4096];

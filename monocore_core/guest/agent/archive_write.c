@@ -380,8 +380,9 @@ static int unpack(struct reader *r, struct entry *e)
     return result;
 }
 
-int archive_write(const char *path, int fd, struct fault *f)
+int archive_write(const void *given, int fd, struct fault *f)
 {
+    const char *path = given;
     static struct reader r;
     static struct entry e;
     int top = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), result;

@@ -153,7 +153,8 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
 {
     if (op_check_id(id, f) < 0)
         return -1;
-    bool needs_root = kind == K_SPAWN || kind == K_READ_ARCHIVE || kind == K_WRITE_ARCHIVE || kind == K_DIAL;
+    bool needs_root = kind == K_SPAWN || kind == K_READ_ARCHIVE || kind == K_WRITE_ARCHIVE || kind == K_DIAL ||
+                      kind == K_FILE;
     if (needs_root && !is_set_up)
         return fail(f, F_STATE, 0, "the guest is not set up");
     if (phase != RUNNING && needs_root)
@@ -167,6 +168,8 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return op_archive(id, OP_READ, body, f);
     case K_WRITE_ARCHIVE:
         return op_archive(id, OP_WRITE, body, f);
+    case K_FILE:
+        return op_file(id, body, f);
     case K_DIAL:
         return op_dial(id, body, f);
     case K_STATS:

@@ -1,4 +1,5 @@
-/* How operations begin: pipes or a terminal, a process or a helper that reads or writes an archive. */
+/* How operations begin: pipes or a terminal, a process, or a helper for an archive or a file. */
+#include "file.h"
 #include "ops.h"
 
 #include <errno.h>
@@ -107,7 +108,10 @@ int op_spawn(uint32_t id, struct span body, struct fault *f)
     return f->code ? -1 : 0;
 }
 
-static _Noreturn void helper(enum op_kind kind, const char *path, int fd, int report)
+/* What a helper does, with the pipe that is its output or its input. */
+typedef int job(const void *argument, int fd, struct fault *f);
+
+static _Noreturn void helper(job *run, const void *argument, int fd, int report)
 {
     struct fault f = {.code = 0};
     fd = dup2(fcntl(fd, F_DUPFD, 1000), 3); /* other processes' pipes must not stay open here */
@@ -121,25 +125,17 @@ static _Noreturn void helper(enum op_kind kind, const char *path, int fd, int re
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    int result = kind == OP_READ ? archive_read(path, fd, &f) : archive_write(path, fd, &f);
+    int result = run(argument, fd, &f);
     if (result < 0) {
         if (!f.code)
-            fail(&f, F_SYSTEM, errno, "the archive helper failed");
+            fail(&f, F_SYSTEM, errno, "the helper failed");
         (void)!write(report, &f, sizeof f);
     }
     _exit(result < 0);
 }
 
-int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f)
+static int begin_helper(uint32_t id, enum op_kind kind, job *run, const void *argument, struct fault *f)
 {
-    char path[4096] = "";
-    uint16_t tag;
-    struct span value;
-    while (field_next(&body, &tag, &value) > 0)
-        if (tag != 1 || field_text(value, path, sizeof path, f) < 0)
-            return fail(f, F_INVALID, 0, "an archive's path is malformed");
-    if (path[0] != '/')
-        return fail(f, F_INVALID, 0, "an archive's path is not absolute");
     struct op *op = op_new(id, kind);
     if (!op)
         return fail(f, F_LIMIT, 0, "%d operations are under way in the guest", MAX_OPS);
@@ -148,7 +144,7 @@ int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f
     if (!made || !make_pipe(&op->error_fd, &report, true))
         fail(f, F_SYSTEM, errno, "cannot make pipes");
     else if ((op->pid = fork()) == 0)
-        helper(kind, path, theirs, report);
+        helper(run, argument, theirs, report);
     else if (op->pid < 0)
         fail(f, F_SYSTEM, errno, "cannot fork");
     if (theirs >= 0)
@@ -162,4 +158,25 @@ int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f
     else
         watch_all(op);
     return f->code ? -1 : 0;
+}
+
+int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f)
+{
+    char path[4096] = "";
+    uint16_t tag;
+    struct span value;
+    while (field_next(&body, &tag, &value) > 0)
+        if (tag != 1 || field_text(value, path, sizeof path, f) < 0)
+            return fail(f, F_INVALID, 0, "an archive's path is malformed");
+    if (path[0] != '/')
+        return fail(f, F_INVALID, 0, "an archive's path is not absolute");
+    return begin_helper(id, kind, kind == OP_READ ? archive_read : archive_write, path, f);
+}
+
+int op_file(uint32_t id, struct span body, struct fault *f)
+{
+    static struct file_request request;
+    if (file_parse(body, &request, f) < 0)
+        return -1;
+    return begin_helper(id, request.act == FILE_WRITE ? OP_WRITE : OP_READ, file_run, &request, f);
 }

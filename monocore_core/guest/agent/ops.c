@@ -16,7 +16,13 @@ static int high; /* slots below were used */
 static uint32_t generations, last_id, first_slot;
 static int epoll_fd;
 
-void ops_start(int epoll) { epoll_fd = epoll; }
+static int64_t kills; /* for lack of memory, counted so far */
+
+void ops_start(int epoll)
+{
+    epoll_fd = epoll;
+    kills = oom_kills();
+}
 
 uint32_t ops_next_id(void) { return last_id + 1; }
 
@@ -181,7 +187,7 @@ void op_settle(struct op *op)
             send_fault(op->id, &op->fault);
         else if (!WIFEXITED(op->status) || WEXITSTATUS(op->status)) {
             struct fault f = {.code = 0};
-            fail(&f, F_SYSTEM, 0, "the archive helper was ended");
+            fail(&f, F_SYSTEM, 0, "the helper was ended");
             send_fault(op->id, &f);
         } else
             send_done(op->id, NULL);
@@ -193,7 +199,6 @@ void op_settle(struct op *op)
 
 void ops_reap(void)
 {
-    static int64_t kills;
     for (;;) {
         int status;
         pid_t pid = waitpid(-1, &status, WNOHANG);

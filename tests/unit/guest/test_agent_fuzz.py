@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from monocore_core.guest.client import Guest
 from monocore_core.guest.connections import encode_dial, encode_dial_socket
+from monocore_core.guest.filemessages import Act, FileRequest
 from monocore_core.guest.messages import encode_setup, encode_spawn
 from monocore_core.guest.wire import Hello, Kind, encode_frame, encode_request, put
 from monocore_core.model.guest import GuestSetup, ProcessSpec, RootDisk, TerminalSize
@@ -59,6 +60,11 @@ def session(first: int) -> bytes:
             encode_frame(TOKEN, Kind.DATA, first + 7, b"to nobody"),
             encode_request(TOKEN, Kind.DIAL, first + 8, encode_dial(1, "::1", 0.1)),
             encode_frame(TOKEN, Kind.END, first + 8),
+            encode_request(
+                TOKEN, Kind.FILE, first + 9, FileRequest(Act.LIST, "/proc/self", limit=5).encode()
+            ),
+            encode_request(TOKEN, Kind.FILE, first + 10, FileRequest(Act.READ, "/proc/self/maps").encode()),
+            encode_request(TOKEN, Kind.FILE, first + 11, FileRequest(Act.WATCH, "/proc/self").encode()),
         )
     )
 
@@ -111,10 +117,34 @@ def test_any_frames(agent: Agent, parts: list[bytes]) -> None:
     check(agent)
 
 
+#: Those that change nothing on the host.
+_LOOKS = [Act.STAT, Act.LIST, Act.READ, Act.WATCH]
+_values = st.one_of(
+    st.binary(max_size=60),
+    st.integers(-2, 300),
+    st.sampled_from(["/proc", "/proc/self/stat", "/dev/null", "/"]),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.sampled_from(_LOOKS), st.lists(st.tuples(st.integers(2, 12), _values))), max_size=6)
+)
+def test_any_file_requests(
+    agent: Agent, requests: list[tuple[Act, list[tuple[int, bytes | int | str]]]]
+) -> None:
+    data = encode_request(TOKEN, Kind.SETUP, 1, encode_setup(SETUP))
+    for number, (act, parts) in enumerate(requests):
+        body = put(1, int(act)) + b"".join(put(tag, value) for tag, value in parts)
+        data += encode_request(TOKEN, Kind.FILE, 2 + number, body)
+    send(agent, hello() + data)
+    check(agent)
+
+
 def test_mutated_sessions(agent: Agent) -> None:
     chance = random.Random(7)
     for round_ in range(120):
-        data = bytearray(session(1 + round_ * 10))
+        data = bytearray(session(1 + round_ * 12))
         for _ in range(chance.randrange(1, 6)):
             at = chance.randrange(len(data))
             match chance.randrange(3):

@@ -118,10 +118,10 @@ async def test_a_terminal(guest: Guest) -> None:
 
 
 async def test_ctrl_c_in_a_terminal(guest: Guest) -> None:
+    # no shell: dash holds the signal back when it comes between its fork and the command
     process = await guest.spawn(
-        ProcessSpec(argv=("sh", "-c", "echo up; sleep 100"), env=PATH, terminal=TerminalSize(), stdin=True)
+        ProcessSpec(argv=("sleep", "100"), env=PATH, terminal=TerminalSize(), stdin=True)
     )
-    assert (await process.stdout.read()).startswith(b"up")
     await process.write_stdin(b"\x03")
     assert (await process.wait()).signal == signal.SIGINT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from monocore_core.errors import DeadlineExceeded, GuestError, InvalidInput, MonocoreError
 from monocore_core.guest.client import Guest
+from monocore_core.guest.filemessages import MAX_RECORD, RecordDecoder, decode_change, decode_entry
 from monocore_core.guest.messages import decode_adopted, decode_fault, encode_spawn
 from monocore_core.guest.wire import (
     HELLO_MAGIC,
@@ -88,6 +89,39 @@ def test_any_adopted_process_is_decoded_or_refused(parts: list[bytes]) -> None:
     except GuestError as error:
         words = str(error)
     assert not words or "protocol" in words
+
+
+@given(st.lists(st.builds(put, st.integers(1, 10), st.one_of(st.integers(-9, 99), st.binary(max_size=20)))))
+def test_any_record_is_decoded_or_refused(parts: list[bytes]) -> None:
+    record = b"".join(parts)
+    for decode in (decode_entry, decode_change):
+        words = ""
+        try:
+            decode(record)
+        except GuestError as error:
+            words = str(error)
+        assert not words or "protocol" in words
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=50))), st.integers(1, 30))
+def test_records_survive_any_splitting(sent: list[tuple[int, bytes]], size: int) -> None:
+    data = b"".join(put(tag, value) for tag, value in sent)
+    decoder, got = RecordDecoder(), list[tuple[int, bytes]]()
+    for at in range(0, len(data), size):
+        got.extend(decoder.feed(data[at : at + size]))
+    decoder.finish()
+    assert got == sent
+    list(decoder.feed(b"\x01"))
+    with pytest.raises(GuestError, match="cut off"):
+        decoder.finish()
+    with pytest.raises(GuestError, match="a record of"):
+        list(RecordDecoder().feed(struct.pack("<HI", 1, MAX_RECORD + 1)))
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"\0"])
+def test_an_entry_cannot_have_any_name(name: bytes) -> None:
+    with pytest.raises(GuestError, match="name is none"):
+        decode_entry(put(1, name))
 
 
 def test_a_long_request_is_split() -> None:
@@ -176,23 +210,61 @@ hostile_frames = st.builds(
     st.sampled_from([*Kind, 1, 0x7F]),
     st.integers(0, 3),
     st.sampled_from([0, 6, 7, 8, 9, 2**32 - 1]),
-    st.one_of(st.binary(max_size=64), st.binary(max_size=40).map(lambda b: put(1, b))),
+    st.one_of(
+        st.binary(max_size=64),
+        st.binary(max_size=40).map(lambda b: put(1, b)),
+        st.lists(st.builds(put, st.integers(1, 10), st.integers(-1, 9))).map(lambda p: put(1, b"".join(p))),
+    ),
 )
 
 
-@given(st.lists(st.one_of(hostile_frames, st.binary(max_size=100)), max_size=12))
-@settings(max_examples=150, deadline=2000)
-def test_a_hostile_agent_is_an_error_and_never_a_hang(after: list[bytes]) -> None:
+async def _process(guest: Guest) -> None:
+    process = await guest.spawn(ProcessSpec(argv=("x",)))
+    while await process.stdout.read():
+        pass
+    await process.wait()
+
+
+async def _kept(guest: Guest) -> None:
+    process = await guest.spawn(ProcessSpec(argv=("x",), keep=True))
+    while await process.stdout.read():
+        process.stdout.acknowledge(process.stdout.offset)
+    await process.wait()
+
+
+async def _connection(guest: Guest) -> None:
+    async with await guest.dial(1) as stream:
+        await stream.write(b"hello")
+        while await stream.read():
+            pass
+
+
+async def _folder(guest: Guest) -> None:
+    page = await guest.files.list_folder("/")
+    assert len(page.entries) <= 1000
+
+
+async def _watch(guest: Guest) -> None:
+    async with await guest.files.watch("/") as watch:
+        async for _ in watch:
+            pass
+
+
+@given(
+    st.sampled_from([_process, _kept, _connection, _folder, _watch]),
+    st.lists(st.one_of(hostile_frames, st.binary(max_size=100)), max_size=12),
+)
+@settings(max_examples=250, deadline=2000)
+def test_a_hostile_agent_is_an_error_and_never_a_hang(
+    use: Callable[[Guest], Awaitable[None]], after: list[bytes]
+) -> None:
     async def scenario() -> None:
         try:
             guest = await Guest.open(HostileChannel(after), timeout=5)
         except GuestError:
             return
         try:
-            process = await guest.spawn(ProcessSpec(argv=("x",)))
-            while await process.stdout.read():
-                pass
-            await process.wait()
+            await use(guest)
         except MonocoreError:
             pass
         finally:
