@@ -290,7 +290,14 @@ int archive_write(const void *path, int fd, struct fault *f);
 /* ---- stats.c ---- */
 
 void stats_body(struct body *b);
-int64_t oom_kills(void);
+int64_t oom_kills(void); /* the kernel's and ours */
+int64_t stat_value(const char *text, const char *name); /* the number after `name` at the beginning of a line, or 0 */
+
+/* ---- memory.c ---- */
+
+void memory_start(int epoll, uint64_t tag); /* keeps our own pages; from then on its timer says when to look */
+void memory_look(void);
+int64_t memory_kills(void);
 
 /* ---- main.c ---- */
 

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TAG_CHANNEL = 1, TAG_LISTENER = 2, TAG_SIGNAL = 3, TAG_TIMER = 5, TAG_AGAIN = 6 };
+enum { TAG_CHANNEL = 1, TAG_LISTENER = 2, TAG_SIGNAL = 3, TAG_TIMER = 5, TAG_AGAIN = 6, TAG_MEMORY = 7 };
 enum { SETTLE_MS = 2000 }; /* after SIGKILL, and for the goodbye to leave */
 
 bool test_mode, is_set_up, is_tied;
@@ -232,6 +232,9 @@ static bool handle(const struct epoll_event *event, int signals)
     case TAG_AGAIN:
         call_again();
         return false;
+    case TAG_MEMORY:
+        memory_look();
+        return false;
     default:
         ops_event(tag, event->events);
         return false;
@@ -309,6 +312,7 @@ int main(int argc, char **argv)
     ops_start(epoll);
     watch(epoll, signals, TAG_SIGNAL);
     watch(epoll, timer, TAG_TIMER);
+    memory_start(epoll, TAG_MEMORY);
     if (vsock) {
         again = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
         watch(epoll, again, TAG_AGAIN);

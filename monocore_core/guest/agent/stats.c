@@ -23,8 +23,7 @@ static size_t read_small(const char *path, char *buffer, size_t size)
     return have;
 }
 
-/* The number after `name` at the beginning of a line. */
-static int64_t value_of(const char *text, const char *name)
+int64_t stat_value(const char *text, const char *name)
 {
     size_t size = strlen(name);
     for (const char *p = text; p; p = strchr(p, '\n') ? strchr(p, '\n') + 1 : NULL)
@@ -37,7 +36,7 @@ int64_t oom_kills(void)
 {
     static char text[16 * 1024];
     read_small("/proc/vmstat", text, sizeof text);
-    return value_of(text, "oom_kill ");
+    return stat_value(text, "oom_kill ") + memory_kills();
 }
 
 /* The n-th number (from 1) of a line's rest. */
@@ -110,12 +109,12 @@ static void memory(struct body *b)
 {
     char text[4096];
     read_small("/proc/meminfo", text, sizeof text);
-    body_number(b, 1, value_of(text, "MemTotal:") * 1024);
-    body_number(b, 2, value_of(text, "MemAvailable:") * 1024);
-    body_number(b, 15, value_of(text, "MemFree:") * 1024);
-    body_number(b, 16, (value_of(text, "Cached:") + value_of(text, "Buffers:")) * 1024);
-    body_number(b, 17, value_of(text, "AnonPages:") * 1024);
-    body_number(b, 18, value_of(text, "Shmem:") * 1024);
+    body_number(b, 1, stat_value(text, "MemTotal:") * 1024);
+    body_number(b, 2, stat_value(text, "MemAvailable:") * 1024);
+    body_number(b, 15, stat_value(text, "MemFree:") * 1024);
+    body_number(b, 16, (stat_value(text, "Cached:") + stat_value(text, "Buffers:")) * 1024);
+    body_number(b, 17, stat_value(text, "AnonPages:") * 1024);
+    body_number(b, 18, stat_value(text, "Shmem:") * 1024);
 }
 
 void stats_body(struct body *b)
