@@ -80,15 +80,14 @@ async def cancelled_at(number: int, operation: Callable[[], Awaitable[T]]) -> St
 
 
 async def every_suspension(
-    operation: Callable[[], Awaitable[T]], *, step: int = 1
+    operation: Callable[[], Awaitable[T]],
 ) -> AsyncGenerator[Step[T]]:
     """Attempt ``operation`` again and again, cancelled at its first suspension, its next …, until it comes to its end before.
 
     Args:
         operation: begins it anew.
-        step: cancel at every ``step``-th suspension only, where an attempt is dear.
     """
-    for number in range(1, LIMIT, step):
+    for number in range(1, LIMIT):
         done = await cancelled_at(number, operation)
         yield done
         if not done.disturbed:

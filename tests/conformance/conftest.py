@@ -1,6 +1,17 @@
-"""The fakes go to other processes by their modules' names: so these must be importable."""
+"""The fakes go to other processes by their modules' names, so these must be importable; and what became of them is shown at the end."""
 
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[2]))
+
+from tests.conformance.catching import tables  # noqa: E402 - not before it can be found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show each table, whether or not its test passed."""
+    for title, text in tables(config).texts:
+        terminalreporter.section(title)
+        terminalreporter.write_line(text)

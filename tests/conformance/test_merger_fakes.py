@@ -8,7 +8,7 @@ import pytest
 
 from monocore_core.interfaces.provider import LayerMergerProvider, NoOptions
 from monocore_core.testing.contracts.layer_merger import LayerMergerContract
-from tests.conformance.catching import clauses, show, verdicts
+from tests.conformance.catching import clauses, tables, verdicts
 from tests.conformance.merger_broken import BROKEN
 from tests.conformance.merger_fakes import Merger, provider
 
@@ -27,10 +27,10 @@ def test_every_clause_has_a_broken_fake() -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_every_broken_fake_is_caught(tmp_path: Path) -> None:
+def test_every_broken_fake_is_caught(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     fakes = {clause: f"Test{fake.__name__}" for clause, fake in BROKEN.items()}
     found = verdicts("merger_cases.py", fakes, tmp_path / "report.xml")
-    show(fakes, found)
+    tables(pytestconfig).show("layer mergers", fakes, found)
     assert {name.partition("[")[0] for name in found} == BROKEN.keys()
     wrong = {clause: verdict for clause, verdict in found.items() if verdict.outcome != "failed"}
     assert not wrong, "these broken fakes were not caught"

@@ -10,7 +10,7 @@ from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.interfaces.provider import Host
 from monocore_core.testing.contracts.vmm import VmmContract
-from tests.conformance.catching import clauses, show, verdicts
+from tests.conformance.catching import clauses, tables, verdicts
 from tests.conformance.vmm_broken import BROKEN
 
 #: That the wrapper itself is no fault, on clauses of every kind.
@@ -43,10 +43,10 @@ def test_a_wrapper_that_passes_on_keeps_the_contract(report: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_every_broken_fake_is_caught(report: Path) -> None:
+def test_every_broken_fake_is_caught(report: Path, pytestconfig: pytest.Config) -> None:
     fakes = {clause: f"Test{fake.__name__}" for clause, fake in BROKEN.items()}
     found = verdicts("vmm_cases.py", fakes, report)
-    show(fakes, found)
+    tables(pytestconfig).show("VMMs", fakes, found)
     assert found.keys() == BROKEN.keys()
     wrong = {clause: verdict for clause, verdict in found.items() if verdict.outcome in ("passed", "error")}
     assert not wrong, "these broken fakes were not caught"
