@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from attrs import evolve
-
 from monocore_core.cli import values
 from monocore_core.cli.arguments import Parser, Value
-from monocore_core.errors import InvalidInput
+from monocore_core.errors import ConfigError, InvalidInput
 from monocore_core.model.network import MAX_SEARCH, MAX_SERVERS, Dns, Limits, NetworkRequest
 from monocore_core.model.policy import (
     DEFAULT_PROFILE,
     NO_NETWORK,
     PROFILES,
-    Action,
-    Domain,
     Policy,
+    parse_ingress,
     parse_policy,
 )
 from monocore_core.notation import network as read
@@ -150,14 +147,12 @@ def network_of(parsed: argparse.Namespace) -> NetworkRequest | None:
 
 
 def _ingress(rules: list[str]) -> Policy | None:
-    """Who may come in is told by address: names are what a sandbox looks up."""
-    if not rules:
-        return None
-    policy = evolve(parse_policy("all", rules), default=Action.DENY, name="")
-    for rule in policy.rules:
-        if isinstance(rule.target, Domain):
-            raise InvalidInput(f"--ingress '{rule}': a name cannot come in", hint="any, group, or an address")
-    return policy
+    try:
+        return parse_ingress(rules) if rules else None
+    except ConfigError:
+        raise
+    except InvalidInput as error:
+        raise InvalidInput(f"--ingress {error.brief}", hint=error.hint) from error
 
 
 def _dns(parsed: argparse.Namespace) -> Dns:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from monocore_core.errors import ConfigError, InvalidInput
 
@@ -240,6 +240,19 @@ def parse_policy(profile: str, rules: Sequence[str] = ()) -> Policy:
     guard = (_NO_OTHER_DNS,) if named and base.default is Action.ALLOW else ()
     rules_of_base = (*base.rules, *(rule for rule in guard if rule not in base.rules))
     return Policy((*parsed, *rules_of_base), base.default, base.name)
+
+
+def parse_ingress(rules: Sequence[str]) -> Policy:
+    """What may come in: the rules, and nothing else. Who comes is told by address, as names are what a sandbox looks up.
+
+    Raises:
+        ConfigError: with every rule that is none; InvalidInput: a rule is about a name.
+    """
+    policy = evolve(parse_policy("all", rules), default=Action.DENY, name="")
+    for rule in policy.rules:
+        if isinstance(rule.target, Domain):
+            raise InvalidInput(f"'{rule}': a name cannot come in", hint="any, group, or an address")
+    return policy
 
 
 def _matches(rule: Rule, destination: Destination) -> bool:

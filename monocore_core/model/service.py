@@ -2,6 +2,10 @@
 
 ``monocore_core.config.project`` makes them of ``monocore.toml``; ``monocore_core.plan.service`` makes of each the one
 :class:`~monocore_core.model.sandbox.SandboxRequest` and :class:`~monocore_core.model.sandbox.CommandRequest` that it is run by.
+
+Names on the host begin with the project's, so that projects do not meet: an instance of ``web`` in the project ``shop`` is the sandbox
+``shop.web`` (the second one ``shop.web.2``), the group ``back`` is the networks' group ``shop.back``, the volume ``data`` the store's
+``shop.data``. In its group, the first instance's hostname is ``web``, the second one's ``web-2``.
 """
 
 from __future__ import annotations
@@ -236,3 +240,24 @@ class Project:
     def members(self, group: str) -> tuple[Service, ...]:
         """The active services of a group."""
         return tuple(one for one in self.services if one.group == group)
+
+
+def instance_name(project: str, service: str, replica: int = 1) -> str:
+    """The sandbox's name of one instance; ``replica`` counts from 1."""
+    return f"{project}.{service}" if replica == 1 else f"{project}.{service}.{replica}"
+
+
+def instance_hostname(service: str, replica: int = 1) -> str:
+    """What members of its group call one instance. Hostnames have no underscores (RFC 952), names of services may."""
+    plain = service.replace("_", "-").rstrip("-")
+    return plain if replica == 1 else f"{plain}-{replica}"
+
+
+def volume_name(project: str, volume: str) -> str:
+    """The store's volume of a project's named volume."""
+    return f"{project}.{volume}"
+
+
+def network_group(project: str, group: str) -> str:
+    """The networks' group of a project's group; "" for none."""
+    return f"{project}.{group}" if group else ""

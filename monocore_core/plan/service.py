@@ -1,8 +1,6 @@
 """From a service to what its instances are run by, and to a digest that changes when they are out of date. Pure.
 
-Names on the host begin with the project's, so that projects do not meet: an instance of ``web`` in the project ``shop`` is the sandbox
-``shop.web`` (the second one ``shop.web.2``), the group ``back`` is the networks' group ``shop.back``. In its group, the first instance's
-hostname is ``web``, the second one's ``web-2``.
+Their names are :func:`~monocore_core.model.service.instance_name`'s and its neighbours'.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import cast
 
 from attrs import evolve
 
@@ -18,29 +17,19 @@ from monocore_core.model.guest import TmpfsMount
 from monocore_core.model.network import NetworkRequest
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
 from monocore_core.model.secret import SECRETS_FOLDER, SECRETS_SIZE
-from monocore_core.model.service import Project, Service
+from monocore_core.model.service import (
+    Project,
+    Service,
+    instance_hostname,
+    instance_name,
+    network_group,
+)
 from monocore_core.model.volume import in_order
 from monocore_core.serde import unstructure
 
 #: Of the digest's input; raised when the same service would give another instance.
 _HASH_VERSION = 1
 _NO_DIGESTS: Mapping[str, str] = {}
-
-
-def instance_name(project: str, service: str, replica: int = 1) -> str:
-    """The sandbox's name of one instance; ``replica`` counts from 1."""
-    return f"{project}.{service}" if replica == 1 else f"{project}.{service}.{replica}"
-
-
-def instance_hostname(service: str, replica: int = 1) -> str:
-    """What members of its group call one instance. Hostnames have no underscores (RFC 952), names of services may."""
-    plain = service.replace("_", "-").rstrip("-")
-    return plain if replica == 1 else f"{plain}-{replica}"
-
-
-def network_group(project: str, group: str) -> str:
-    """The networks' group of a project's group; "" for none."""
-    return f"{project}.{group}" if group else ""
 
 
 def sandbox_request(project: Project, service: Service, replica: int = 1) -> SandboxRequest:
@@ -106,8 +95,7 @@ def config_hash(service: Service, digests: Mapping[str, str] = _NO_DIGESTS) -> s
             themselves do not come here.
     """
     plain = evolve(service, env=tuple(sorted(service.env)), volumes=in_order(service.volumes))
-    table = unstructure(plain)
-    assert isinstance(table, dict)  # noqa: S101 - for the type checkers: attrs values become tables
+    table = cast("dict[str, object]", unstructure(plain))
     kept = {key: value for key, value in table.items() if key not in _SUPERVISION}
     document = {
         "version": _HASH_VERSION,
