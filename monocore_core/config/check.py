@@ -275,7 +275,7 @@ def _overlaps(active: Sequence[Entry], groups: Sequence[tuple[Group, Node]], pro
 def _own(entry: Entry, shared: set[str]) -> Iterator[_Held]:
     volumes = (entry.node.parts).get("volumes")
     items = volumes.elements if volumes is not None else ()
-    places = {target_of(str(item.value)): item.place for item in items}
+    places = {target_of(str(item.parts.get("target", item).value)): item.place for item in items}
     for mount in entry.service.volumes:
         if mount.source and not any(within(mount.source, path) for path in shared):
             place = places.get(mount.target, entry.node.place)

@@ -151,6 +151,8 @@ def _before(mark: str) -> Callable[[Node], str]:
 
 
 def _target(node: Node) -> str:
+    if "target" in node.parts:
+        return str(node.parts["target"].value)
     parts = str(node.value).split(":")
     return parts[1] if len(parts) > 1 else parts[0]
 

@@ -44,12 +44,24 @@ def lines_of(text: str) -> Mapping[Path, int]:
     return scanner.lines
 
 
+def headers_of(text: str) -> tuple[tuple[int, Path], ...]:
+    """The line and the path of every ``[table]`` and ``[[array]]`` header, in order; of an array's, with the number of its element.
+
+    Raises:
+        ValueError: as :func:`lines_of`.
+    """
+    scanner = _Scanner(text)
+    scanner.document()
+    return tuple(scanner.headers)
+
+
 @define
 class _Scanner:
     text: str
     at: int = 0
     line: int = 1
     lines: dict[Path, int] = field(factory=dict[Path, int])
+    headers: list[tuple[int, Path]] = field(factory=list[tuple[int, Path]])
     #: How many tables of an array there were so far, by the array's path.
     counts: dict[Path, int] = field(factory=dict[Path, int])
 
@@ -78,6 +90,7 @@ class _Scanner:
         else:
             path = self.inside(keys)
         self.lines.setdefault(path, line)
+        self.headers.append((line, path))
         return path
 
     def inside(self, keys: tuple[str, ...]) -> Path:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import cast
 
 import tomli
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from monocore_core.config.values import Backends, Settings, VolumePolicy
 from monocore_core.errors import ConfigError, NotFound
+from monocore_core.model.daemon import DaemonSettings
 from monocore_core.serde import structure
 
 FILE_NAME = "monocore.toml"
@@ -40,6 +41,16 @@ class _File:
     backends: Backends = field(factory=Backends)
     plugins: dict[str, dict[str, object]] = field(factory=dict[str, dict[str, object]])
     volumes: VolumePolicy = field(factory=VolumePolicy)
+    daemon: dict[str, object] = field(factory=dict[str, object])
+    # what the file says of services is read by monocore_core.config.project, when there is something to do with them
+    project: object = None
+    service: object = None
+    services: object = None
+    group: object = None
+    groups: object = None
+
+
+_OF_SERVICES = frozenset({"project", "service", "services", "group", "groups"})
 
 
 def load_settings(
@@ -61,7 +72,7 @@ def load_settings(
         ConfigError: with every problem of the file, its paths named.
         NotFound: ``file`` or ``$MONOCORE_CONFIG`` names a file that does not exist.
     """
-    source = _find(file, environ, cwd)
+    source = find_file(file, environ, cwd)
     raw: dict[str, object] = _read(source) if source else {}
     for path, text in {**_from_environment(environ), **(overrides or {})}.items():
         _set(raw, path, text)
@@ -69,18 +80,31 @@ def load_settings(
     home = Path(parsed.home or "~/.monocore").expanduser()
     if not home.is_absolute():
         home = (source.parent if source else cwd) / home
-    return Settings(
+    settings = Settings(
         home=home, backends=parsed.backends, plugins=parsed.plugins, volumes=parsed.volumes, source=source
     )
+    return settings if not parsed.daemon else evolve(settings, daemon=_daemon(parsed.daemon, source, environ))
+
+
+def _daemon(table: Table, source: Path | None, environ: Mapping[str, str]) -> DaemonSettings:
+    from monocore_core.config.daemon import daemon_settings  # noqa: PLC0415 - most files have none
+
+    return daemon_settings(table, str(source) if source else "configuration", environ)
 
 
 def _plain(raw: Table) -> _File | None:
-    """The common case, without the converter, whose import takes longer than everything else here: only a home."""
+    """The common case, without the converter, whose import takes longer than everything else here: only a home, and services."""
     home = raw.get("home", "")
-    return _File(home) if raw.keys() <= {"home"} and isinstance(home, str) else None
+    return _File(home) if raw.keys() - _OF_SERVICES <= {"home"} and isinstance(home, str) else None
 
 
-def _find(file: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+def find_file(file: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    """The configuration file that is to be read, or None.
+
+    Raises:
+        NotFound: it was named and does not exist.
+        ConfigError: it was found, and another user could have written it.
+    """
     named = file or (Path(environ["MONOCORE_CONFIG"]) if environ.get("MONOCORE_CONFIG") else None)
     if named is not None:
         if not named.is_file():
@@ -110,7 +134,7 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} is larger than {MAX_FILE} bytes")
     try:
         return dict(tomli.loads(data.decode()))
-    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also of a number with thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -141,12 +165,12 @@ def _set(table: dict[str, object], path: str, text: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"{path!r} is not a setting: {parent!r} is not a table")
         table = cast("dict[str, object]", inner)
-    table[last] = _value(text) if parents[:1] in (["plugins"], ["volumes"]) else text
+    table[last] = toml_value(text) if parents[:1] in (["plugins"], ["volumes"], ["daemon"]) else text
 
 
-def _value(text: str) -> object:
+def toml_value(text: str) -> object:
     """``text`` as a TOML value where it is one, else as it stands."""
     try:
         return tomli.loads(f"value = {text}")["value"] if "\n" not in text else text
-    except (tomli.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Sequence
 
 from monocore_core.config.resolve_parts import absolute
-from monocore_core.config.tables import GroupMountTable, ServiceTable
+from monocore_core.config.tables import GroupMountTable, ServiceTable, VolumeTable
 from monocore_core.config.tree import Node, Place, Problems
 from monocore_core.errors import InvalidInput
 from monocore_core.model.secret import SECRETS_FOLDER, Secret
@@ -42,10 +42,10 @@ def is_path(text: str) -> bool:
 def own_volumes(table: ServiceTable, node: Node, project: str, problems: Problems) -> tuple[Placed, ...]:
     """The mounts of ``volumes``."""
     found: list[Placed] = []
-    for number, text in enumerate(table.volumes):
+    for number, one in enumerate(table.volumes):
         place = node.at("volumes", number)
         try:
-            found.append((_own(text, place, project), place))
+            found.append((_own(one, place, project), place))
         except InvalidInput as error:
             problems.add(place, error.brief)
     return tuple(found)
@@ -63,10 +63,14 @@ def source_of(text: str, place: Place, project: str) -> str:
     return check_volume_name(volume_name(project, text))
 
 
-def _own(text: str, place: Place, project: str) -> VolumeMount:
-    source, target, readonly = _split(text)
+def _own(one: str | VolumeTable, place: Place, project: str) -> VolumeMount:
+    if isinstance(one, VolumeTable):
+        return VolumeMount(
+            guest_path(one.target), source_of(one.source, place, project), readonly=one.readonly
+        )
+    source, target, readonly = _split(one)
     if not target and not source.startswith("/"):
-        raise InvalidInput(f"{text[:200]!r} is not a volume: write {_FORMS}")
+        raise InvalidInput(f"{one[:200]!r} is not a volume: write {_FORMS}")
     return VolumeMount(guest_path(target or source), source_of(source, place, project), readonly=readonly)
 
 
@@ -87,16 +91,18 @@ def guest_path(path: str) -> str:
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
-def target_of(text: str) -> str:
-    """Where in the guest a well-formed text mounts its volume."""
-    return guest_path(text.split(":")[1] if ":" in text else text)
+def target_of(one: str | VolumeTable) -> str:
+    """Where in the guest a well-formed volume is mounted."""
+    if isinstance(one, VolumeTable):
+        return guest_path(one.target)
+    return guest_path(one.split(":")[1] if ":" in one else one)
 
 
 def group_mounts(
     table: ServiceTable, node: Node, group: Group | None, problems: Problems
 ) -> tuple[Placed, ...]:
     """The mounts of ``group_volumes``; one's own of the same target go before them."""
-    own = {target_of(text) for text in table.volumes}
+    own = {target_of(one) for one in table.volumes}
     found: list[Placed] = []
     known = {one.name: one.path for one in group.volumes} if group else {}
     for number, one in enumerate(table.group_volumes):

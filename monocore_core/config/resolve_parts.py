@@ -129,7 +129,7 @@ def _probe(wanted: HealthTable, node: Node, problems: Problems) -> Probe | None:
         return None
     if wanted.exec is not None:
         words = (*_SHELL, wanted.exec) if isinstance(wanted.exec, str) else wanted.exec
-        if not words or not words[-1]:
+        if not wanted.exec or not words[0]:
             problems.add(node.at("healthcheck", "exec"), "has no words")
             return None
         return ExecProbe(words)

@@ -16,7 +16,8 @@ from monocore_core.config.values import Backends, VolumePolicy
 from monocore_core.model.health import RestartKind
 from monocore_core.model.sandbox import PullPolicy
 from monocore_core.model.service import Condition
-from monocore_core.notation.form import ALIASES
+from monocore_core.notation.form import ALIASES, Json
+from monocore_core.schema import json_schema
 
 Texts = tuple[forms.Text, ...]
 Command = forms.Words | Texts
@@ -172,6 +173,21 @@ class DiskLimitsTable:
 
 
 @frozen
+class VolumeTable:
+    """A volume, where its paths have colons in them.
+
+    Attributes:
+        source: path of the host, or name of a named volume.
+        target: where it is mounted.
+        readonly: whether it cannot be written.
+    """
+
+    source: forms.Filled
+    target: forms.GuestPath
+    readonly: forms.Switch = False
+
+
+@frozen
 class GroupMountTable:
     """Where a service mounts a volume of its group.
 
@@ -255,7 +271,7 @@ class ServiceTable:
     disk_limits: DiskLimitsTable | None = None
     read_only: forms.Switch = False
     tmpfs: tuple[forms.Tmpfs, ...] = ()
-    volumes: tuple[forms.Filled, ...] = ()
+    volumes: tuple[forms.Filled | VolumeTable, ...] = ()
     group_volumes: tuple[GroupMountTable, ...] = ()
     port: forms.PortWord | tuple[forms.PortWord, ...] = field(default=(), metadata={ALIASES: ("ports",)})
     network: forms.Filled | NetworkTable | None = None
@@ -368,3 +384,8 @@ class Document:
     backends: Backends = field(factory=Backends)
     plugins: Plugins = field(factory=dict[str, Mapping[str, object]])
     volumes: VolumePolicy = field(factory=VolumePolicy)
+
+
+def document_schema() -> dict[str, Json]:
+    """The JSON Schema of a whole document."""
+    return json_schema(Document, title="monocore.toml", nulls=False)

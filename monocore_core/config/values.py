@@ -7,6 +7,8 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from monocore_core.model.daemon import DaemonSettings
+
 AUTO = "auto"
 
 
@@ -41,6 +43,7 @@ class Settings:
         backends: choices.
         plugins: option tables by backend name, not yet structured: the backend's options class does that.
         volumes: what of the host may be shared.
+        daemon: how ``monocore serve`` behaves.
         source: the file that was read, or None.
     """
 
@@ -48,4 +51,5 @@ class Settings:
     backends: Backends = field(factory=Backends)
     plugins: Mapping[str, Mapping[str, object]] = field(factory=dict[str, Mapping[str, object]])
     volumes: VolumePolicy = field(factory=VolumePolicy)
+    daemon: DaemonSettings = field(factory=DaemonSettings)
     source: Path | None = None

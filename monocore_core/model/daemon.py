@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen, validators
 
-from monocore_core.model.sandbox import MIB
-
+MIB = 1024 * 1024
 DAY = 86400.0
 
 

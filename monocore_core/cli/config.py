@@ -1,0 +1,134 @@
+"""``monocore config``: check what is configured, show it resolved, and its JSON Schema."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.globals import Globals
+from monocore_core.cli.opening import settings_for
+from monocore_core.cli.render import print_json
+from monocore_core.cli.services import add_project, members, project_of, services_file, shown
+from monocore_core.config.load import find_file
+from monocore_core.config.values import Settings
+from monocore_core.errors import ConfigError
+from monocore_core.model.service import Project
+
+
+def main(words: list[str], options: Globals) -> int:
+    """Run ``config check|show|schema``."""
+    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+        "check": _check,
+        "show": _show,
+        "schema": _schema,
+    }
+    if not words or words[0].startswith("-"):
+        _parser("monocore config", f"Commands: {', '.join(actions)}.").flags(words, options)
+        raise UsageError("no command is given", f"one of {', '.join(actions)}.", "monocore config")
+    name, *rest = words
+    if name not in actions:
+        near = nearest(name, actions)
+        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
+        raise UsageError(f"unknown command: config {name}", hint, "monocore config")
+    return actions[name](rest, options)
+
+
+def _parser(prog: str, description: str) -> Parser:
+    parser = Parser(prog, description)
+    add_globals(parser)
+    return parser
+
+
+def _check(words: list[str], options: Globals) -> int:
+    parser = _parser(
+        "monocore config check",
+        "Check everything that is configured: settings, options of backends, services.",
+    )
+    add_project(parser, group=False)
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing when all is well")
+    parsed = parser.flags(words, options)
+    path = services_file(parsed, options)
+    project = project_of(parsed, options)
+    _check_options(settings_for(options))
+    if not parsed.quiet:
+        print(f"{shown(path)}: {_counted(project)}: nothing is wrong")
+    return 0
+
+
+def _counted(project: Project) -> str:
+    services, groups, others = len(project.services), len(project.groups), len(project.inactive)
+    more = f", {others} inactive" if others else ""
+    return (
+        f"{services} service{'' if services == 1 else 's'}{more}, {groups} group{'' if groups == 1 else 's'}"
+    )
+
+
+def _check_options(settings: Settings) -> None:
+    """Options of backends, as the engine will check them."""
+    from monocore_core.plugins import discover
+    from monocore_core.serde import structure
+
+    known = {backend.name: backend for backend in discover().backends}
+    problems: list[str] = []
+    for name, table in settings.plugins.items():
+        where = f"{settings.source or 'configuration'}: [plugins.{name}]"
+        if name not in known:
+            problems.append(f"{where}: no plugin of that name is installed (installed: {', '.join(known)})")
+            continue
+        try:
+            structure(table, known[name].provider.options, where)
+        except ConfigError as error:
+            problems += error.problems or (error.brief,)
+    if problems:
+        brief = problems[0] if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(brief, problems=tuple(problems) if len(problems) > 1 else ())
+
+
+def _show(words: list[str], options: Globals) -> int:
+    parser = _parser(
+        "monocore config show",
+        "Show the configuration with everything filled in: variables, defaults, what services take from one another and from their "
+        "groups. Values of variables that are secrets by their names are masked; those of 'secrets' are never read.",
+    )
+    add_project(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parsed = parser.flags(words, options)
+
+    from attrs import evolve
+
+    from monocore_core.config.write import document_of, masked, settings_document
+
+    document: dict[str, object] = {}
+    if parsed.file is not None or _file(options) is not None:
+        project = project_of(parsed, options)
+        document = dict(document_of(evolve(project, services=members(project, parsed.group))))
+    shown_ = masked({**settings_document(settings_for(options)), **cast("dict[str, str]", document)})
+    if parsed.json:
+        print_json(shown_)
+        return 0
+
+    import tomlkit
+
+    print(tomlkit.dumps(shown_), end="")
+    return 0
+
+
+def _file(options: Globals) -> Path | None:
+    named = Path(options.config) if options.config is not None else None
+    return find_file(named, os.environ, Path.cwd())
+
+
+def _schema(words: list[str], options: Globals) -> int:
+    parser = _parser(
+        "monocore config schema",
+        "Print the JSON Schema (2020-12) of monocore.toml, for editors: #:schema ./monocore.schema.json in its first line.",
+    )
+    parser.flags(words, options)
+
+    from monocore_core.config.tables import document_schema
+
+    print_json(document_schema())
+    return 0
