@@ -13,6 +13,7 @@ no further keys. The values that :mod:`monocore_core.serde` writes as text are t
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import types
 from collections.abc import Mapping
@@ -60,7 +61,10 @@ def json_schema(target: type[object], *, title: str, nulls: bool = True) -> Sche
     """
     definitions = Definitions(nulls=nulls)
     definitions.schema(target)
-    body = definitions.found.pop(target.__name__)
+    name = target.__name__
+    body = definitions.found.pop(name)
+    if f'"{definitions.prefix}{name}"' in json.dumps([body, definitions.found]):
+        definitions.found[name] = {"$ref": "#"}
     head: Schema = {"$schema": DIALECT, "title": title}
     return {
         **head,

@@ -14,7 +14,7 @@ from monocore_core.cli.render import print_json
 from monocore_core.cli.services import add_project, members, project_of, services_file, shown
 from monocore_core.config.load import find_file
 from monocore_core.config.values import Settings
-from monocore_core.errors import ConfigError
+from monocore_core.errors import ConfigError, InvalidInput
 from monocore_core.model.service import Project
 
 
@@ -52,7 +52,7 @@ def _check(words: list[str], options: Globals) -> int:
     parsed = parser.flags(words, options)
     path = services_file(parsed, options)
     project = project_of(parsed, options)
-    _check_options(settings_for(options))
+    _check_plugins(settings_for(options), project)
     if not parsed.quiet:
         print(f"{shown(path)}: {_counted(project)}: nothing is wrong")
     return 0
@@ -66,12 +66,15 @@ def _counted(project: Project) -> str:
     )
 
 
-def _check_options(settings: Settings) -> None:
-    """Options of backends, as the engine will check them."""
+def _check_plugins(settings: Settings, project: Project) -> None:
+    """What only installed plugins know: options of backends, schemes of images."""
     from monocore_core.plugins import discover
     from monocore_core.serde import structure
+    from monocore_core.sources import Schemes
 
-    known = {backend.name: backend for backend in discover().backends}
+    plugins = discover()
+    known = {backend.name: backend for backend in plugins.backends}
+    schemes = Schemes.installed(plugins)
     problems: list[str] = []
     for name, table in settings.plugins.items():
         where = f"{settings.source or 'configuration'}: [plugins.{name}]"
@@ -82,6 +85,16 @@ def _check_options(settings: Settings) -> None:
             structure(table, known[name].provider.options, where)
         except ConfigError as error:
             problems += error.problems or (error.brief,)
+    for service in project.services:
+        about = f"{shown(project.source or Path())}: service {service.name!r}: base"
+        scheme, _, path = service.image.partition(":")
+        try:
+            schemes.parse(service.image)
+        except InvalidInput as error:
+            problems.append(f"{about}: {error.brief}")
+            continue
+        if schemes.is_local(service.image) and not path.startswith("/"):  # of what, the daemon would ask
+            problems.append(f"{about}: {path!r} is relative: write {scheme}:./{path}, or an absolute path")
     if problems:
         brief = problems[0] if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError(brief, problems=tuple(problems) if len(problems) > 1 else ())

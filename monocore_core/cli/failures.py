@@ -16,6 +16,8 @@ PROGRAM = "monocore"
 FAILED = 125
 #: Most findings or reasons shown of one error.
 MAX_DETAILS = 20
+#: Most findings of a configuration: it is put right in one go.
+MAX_PROBLEMS = 500
 
 
 def report(error: BaseException, *, debug: bool, stream: TextIO | None = None) -> int:
@@ -68,13 +70,14 @@ def describe(error: BaseException) -> list[str]:
 def _ours(error: MonocoreError) -> list[str]:
     lines = [f"{PROGRAM}: error: {clean(error.brief)}"]
     details: tuple[str, ...] = ()
+    most = MAX_DETAILS
     if isinstance(error, ConfigError):
-        details = error.problems
+        details, most = error.problems, MAX_PROBLEMS
     elif isinstance(error, NothingFits):
         details = error.reasons
-    lines += [f"  {clean(detail)}" for detail in details[:MAX_DETAILS]]
-    if len(details) > MAX_DETAILS:
-        lines.append(f"  … and {len(details) - MAX_DETAILS} more")
+    lines += [f"  {clean(detail)}" for detail in details[:most]]
+    if len(details) > most:
+        lines.append(f"  … and {len(details) - most} more")
     if error.hint:
         lines.append(f"  hint: {clean(error.hint)}")
     return lines

@@ -190,8 +190,10 @@ def _ports(active: Sequence[Entry], problems: Problems) -> None:
                 )
             others = taken.setdefault((publish.protocol.value, publish.host), [])
             clash = next((one for one in others if _same_address(one[0], publish)), None)
-            if clash is not None:
-                whose = "itself" if clash[1] is entry else f"service {clash[1].service.name!r}"
+            if clash is not None and clash[1] is entry:
+                problems.add_about(place, f"port {_port(publish)} is published twice{_at(clash[0], publish)}")
+            elif clash is not None:
+                whose = f"service {clash[1].service.name!r}"
                 problems.add_about(
                     place, f"port {_port(publish)} is published by {whose}, too{_at(clash[0], publish)}"
                 )
@@ -218,9 +220,12 @@ def _port(publish: Publish) -> str:
 
 
 def _at(one: Publish, other: Publish) -> str:
-    return (
-        "" if one.address == other.address else f" (at {one.address}, which includes or is {other.address})"
-    )
+    """Why two addresses are not two."""
+    if one.address == other.address:
+        return ""
+    if one.address.is_unspecified:
+        return f" (at {one.address}, which is every address)"
+    return f" (at {one.address}, and {other.address} is every address)"
 
 
 def _same_address(one: Publish, other: Publish) -> bool:
@@ -261,15 +266,18 @@ def _overlaps(active: Sequence[Entry], groups: Sequence[tuple[Group, Node]], pro
             continue
         if first.readonly and second.readonly:
             continue
-        what = (
-            f"{second.path} is"
-            if second.path == first.path
-            else f"{second.path} overlaps {first.path}, which is"
-        )
+        what = f"{_shown(second)} is"
+        if second.path != first.path:
+            what = f"{second.path} overlaps {first.path}, which is"
         problems.add_about(
             second.place,
             f"{what} a volume of {first.owner}, too: mount both read-only, or make it one volume of a group",
         )
+
+
+def _shown(held: _Held) -> str:
+    """A path, or the name of a named volume without the project's."""
+    return held.path if held.path.startswith("/") else held.path.partition(".")[2]
 
 
 def _own(entry: Entry, shared: set[str]) -> Iterator[_Held]:

@@ -34,7 +34,7 @@ def interpolate(node: Node, environ: Mapping[str, str], problems: Problems) -> N
         try:
             value = fill_in(value, environ)
         except InvalidInput as error:
-            problems.add(node.place, error.brief)
+            problems.refused(node.place, error)
     return Node(value, node.place)
 
 
@@ -49,7 +49,7 @@ def fill_in(text: str, environ: Mapping[str, str]) -> str:
 
 def escape(text: str) -> str:
     """What :func:`fill_in` turns into ``text``."""
-    return re.sub(r"\$(?=[${])", "$$$$", text)
+    return re.sub(r"\$(?=[${])", "$$", text)
 
 
 def _replacement(found: re.Match[str], environ: Mapping[str, str]) -> str:

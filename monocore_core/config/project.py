@@ -183,10 +183,12 @@ def _group(table: GroupTable, node: Node, project: str, reading: Reading, proble
         place = node.at("volume", number, "path")
         if one.name in volumes:
             problems.add_about(node.at("volume", number, "name"), f"volume {one.name!r} is defined twice")
+        if not one.path:  # missing, which was told
+            continue
         try:
             volumes[one.name] = GroupVolume(one.name, source_of(one.path, place, project))
         except InvalidInput as error:
-            problems.add(place, error.brief)
+            problems.refused(place, error)
     envs: dict[str, GroupEnv] = {}
     for number, env in enumerate(table.env):
         if env.name in envs:

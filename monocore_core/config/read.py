@@ -106,8 +106,7 @@ def _formed(node: Node, form: Form, problems: Problems) -> object:
     try:
         return form.parse(node.value)
     except InvalidInput as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        problems.add(node.place, f"{error.brief}{hint}")
+        problems.refused(node.place, error)
         return _FAILED
 
 

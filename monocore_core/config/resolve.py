@@ -128,7 +128,7 @@ def _environment(
         try:
             lines = parts.env_lines(around.read_text(name, place.origin), name, around.environ)
         except MonocoreError as error:
-            around.problems.add(place, error.brief)
+            around.problems.refused(place, error)
             continue
         found |= {text.partition("=")[0]: text for text in lines}
     own = parts.variables(table.envs, node, around.environ, around.problems)
@@ -170,11 +170,13 @@ def _disk_limits(table: ServiceTable, node: Node, problems: Problems) -> DiskLim
 def _check_sizes(table: ServiceTable, node: Node, problems: Problems) -> None:
     if table.ram is not None and table.ram < MIN_MEMORY:
         problems.add(
-            node.at("ram"), f"{table.ram} bytes are too little for a guest: at least {MIN_MEMORY // MIB} MiB"
+            node.at("ram"),
+            f"{table.ram / MIB:g} MiB are too little for a guest: at least {MIN_MEMORY // MIB} MiB",
         )
     if table.disk is not None and table.disk < MIN_DISK:
         problems.add(
-            node.at("disk"), f"a disk of {table.disk} bytes is too small: at least {MIN_DISK // MIB} MiB"
+            node.at("disk"),
+            f"{table.disk / MIB:g} MiB are too little for a disk: at least {MIN_DISK // MIB} MiB",
         )
     if table.disk is not None and table.read_only:
         problems.add(node.at("disk"), "a root that is read_only has no use for a disk")

@@ -47,7 +47,7 @@ def own_volumes(table: ServiceTable, node: Node, project: str, problems: Problem
         try:
             found.append((_own(one, place, project), place))
         except InvalidInput as error:
-            problems.add(place, error.brief)
+            problems.refused(place, error)
     return tuple(found)
 
 
@@ -116,10 +116,12 @@ def group_mounts(
             )
             problems.add_about(place, text)
         elif one.name in known:
+            if not one.mount:  # missing, which was told
+                continue
             try:
                 mount = _group_mount(one, known[one.name])
             except InvalidInput as error:
-                problems.add(node.at("group_volumes", number, "mount"), error.brief)
+                problems.refused(node.at("group_volumes", number, "mount"), error)
                 continue
             if mount.target not in own:
                 found.append((mount, place))

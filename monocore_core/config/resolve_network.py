@@ -48,16 +48,11 @@ def network_of(
     policy = _profile(table, wanted, group, ports)
     if policy is None:
         return None
-    place = node.at("network", "policy") if isinstance(table.network, NetworkTable) else node.at("network")
-    asked = {
-        "ports": ports,
-        "a group": table.group,
-        "further keys": wanted not in (None, NetworkTable(policy)),
-    }
+    place = node.at("network", "policy") if not isinstance(table.network, str) else node.at("network")
     if policy == NO_NETWORK:
-        reasons = [name for name, value in asked.items() if value and name != "a group"]
-        if reasons:
-            problems.add_about(place, f"network policy 'none' leaves no network for {reasons[0]}")
+        if ports or wanted not in (None, NetworkTable(policy)):
+            what = "ports" if ports else "the other keys of 'network'"
+            problems.add_about(place, f"network policy 'none' leaves no network for {what}")
         return None
     if policy not in PROFILES:
         known = ", ".join((NO_NETWORK, *PROFILES))
@@ -89,7 +84,7 @@ def _network(wanted: NetworkTable, profile: str, node: Node, problems: Problems)
         for text in error.problems:
             problems.add(node.at("network"), text)
     except InvalidInput as error:
-        problems.add(node.at("network", "ingress"), error.brief)
+        problems.refused(node.at("network", "ingress"), error)
     servers = _each(wanted.dns, "dns", node, problems, parse_server)
     search = _each(wanted.dns_search, "dns_search", node, problems, parse_domain)
     for key, found, most in (("dns", servers, MAX_SERVERS), ("dns_search", search, MAX_SEARCH)):
@@ -113,5 +108,5 @@ def _each(
         try:
             found.append(parse(text))
         except InvalidInput as error:
-            problems.add(node.at("network", key, number), error.brief)
+            problems.refused(node.at("network", key, number), error)
     return tuple(found)

@@ -43,7 +43,7 @@ def image_of(table: ServiceTable, node: Node, problems: Problems) -> str:
         try:
             parse_reference(table.base)
         except InvalidInput as error:
-            problems.add(place, error.brief)
+            problems.refused(place, error)
     return table.base
 
 
@@ -76,7 +76,7 @@ def variables(
         try:
             value = expand_env(text, environ)
         except InvalidInput as error:
-            problems.add(node.at("envs", key), error.brief)
+            problems.refused(node.at("envs", key), error)
             continue
         if value is not None:
             found[name] = value
@@ -122,7 +122,8 @@ def healthcheck_of(table: ServiceTable, node: Node, problems: Problems) -> Healt
 
 
 def _probe(wanted: HealthTable, node: Node, problems: Problems) -> Probe | None:
-    given = [key for key in ("exec", "http", "tcp") if getattr(wanted, key) is not None]
+    parts = node.parts["healthcheck"].parts
+    given = [key for key in ("exec", "http", "tcp") if key in parts]
     if len(given) != 1:
         said = f"{' and '.join(given)} are given" if given else "none is given"
         problems.add(node.at("healthcheck"), f"one of exec, http and tcp is needed, and {said}")
@@ -135,7 +136,7 @@ def _probe(wanted: HealthTable, node: Node, problems: Problems) -> Probe | None:
         return ExecProbe(words)
     if wanted.http is not None:
         return HttpProbe(*wanted.http, *wanted.status)
-    return TcpProbe(wanted.tcp or 0)
+    return None if wanted.tcp is None else TcpProbe(wanted.tcp)  # None: it was no port, which was told
 
 
 def secrets_of(table: ServiceTable, node: Node, problems: Problems) -> tuple[Secret, ...]:
@@ -143,8 +144,9 @@ def secrets_of(table: ServiceTable, node: Node, problems: Problems) -> tuple[Sec
     found: list[Secret] = []
     seen: set[tuple[str, str]] = set()
     for number, one in enumerate(table.secrets):
-        place = node.at("secrets", number)
-        secret = _secret(one, place, problems)
+        inner = node.parts["secrets"].elements[number]
+        place = inner.place
+        secret = _secret(one, inner, problems)
         if secret is None:
             continue
         for kind, value in (("name", secret.name), ("target", secret.target), ("variable", secret.variable)):
@@ -155,8 +157,9 @@ def secrets_of(table: ServiceTable, node: Node, problems: Problems) -> tuple[Sec
     return tuple(found)
 
 
-def _secret(one: SecretTable, place: Place, problems: Problems) -> Secret | None:
-    source = _source(one, place, problems)
+def _secret(one: SecretTable, node: Node, problems: Problems) -> Secret | None:
+    place = node.place
+    source = _source(one, node, problems)
     if one.target is not None and one.variable is not None:
         problems.add(place, "target and variable are both given")
         return None
@@ -174,8 +177,9 @@ def _secret(one: SecretTable, place: Place, problems: Problems) -> Secret | None
     return Secret(one.name, source, target=target, mode=mode, user=one.user)
 
 
-def _source(one: SecretTable, place: Place, problems: Problems) -> SecretSource | None:
-    given = [key for key in ("file", "environment", "command") if getattr(one, key) is not None]
+def _source(one: SecretTable, node: Node, problems: Problems) -> SecretSource | None:
+    place = node.place
+    given = [key for key in ("file", "environment", "command") if key in node.parts]
     if len(given) != 1:
         said = f"{' and '.join(given)} are given" if given else "none is given"
         problems.add(place, f"one of file, environment and command is needed, and {said}")
@@ -184,6 +188,8 @@ def _source(one: SecretTable, place: Place, problems: Problems) -> SecretSource 
         return SecretFile(Path(absolute(one.file, place)))
     if one.environment is not None:
         return SecretEnvironment(one.environment)
+    if one.command is None:  # what is given was refused, which was told
+        return None
     if not one.command or not one.command[0]:
         problems.add(place, "command has no words")
         return None

@@ -10,7 +10,7 @@ from typing import cast
 from attrs import evolve, field, frozen
 
 from monocore_core.config.lines import Key
-from monocore_core.errors import ConfigError
+from monocore_core.errors import ConfigError, MonocoreError
 
 #: Deepest nesting of tables and lists.
 MAX_DEPTH = 16
@@ -43,12 +43,14 @@ class Place:
         line: from 1; 0 where there are none.
         subject: the service or group, for people (``service 'web'``), or "".
         path: from the subject on (``healthcheck.interval``), or "".
+        order: of its beginning among all; tells where there are no lines.
     """
 
     origin: Origin
     line: int = 0
     subject: str = ""
     path: str = ""
+    order: int = 0
 
     def __str__(self) -> str:
         return ":".join(filter(None, (self.origin.shown, str(self.line or ""))))
@@ -116,6 +118,10 @@ class Problems:
         """Something is wrong at a key; the message names the key."""
         self.found.append((place, place.path, text))
 
+    def refused(self, place: Place, error: MonocoreError) -> None:
+        """What is at a key was refused, with a word of what is right."""
+        self.add(place, f"{error.brief} ({error.hint})" if error.hint else error.brief)
+
     def add_about(self, place: Place, text: str) -> None:
         """Something is wrong there; the message names the key itself, or is about the subject as a whole."""
         self.found.append((place, "", text))
@@ -140,7 +146,10 @@ def lines_in_order(found: Iterable[tuple[Place, str, str]]) -> tuple[str, ...]:
     """Each finding as a sentence, ``FILE:LINE: SUBJECT: PATH: TEXT``, each once, by line; files in the order of their first one."""
     listed = list(found)
     files = list(dict.fromkeys(place.origin.shown for place, _, _ in listed))
-    ordered = sorted(listed, key=lambda one: (files.index(one[0].origin.shown), one[0].line))
+    ordered = sorted(
+        listed,
+        key=lambda one: (files.index(one[0].origin.shown), one[0].line, 0 if one[0].line else one[0].order),
+    )
     return tuple(
         dict.fromkeys(
             ": ".join(filter(None, (str(place), place.subject, path, text))) for place, path, text in ordered
@@ -173,6 +182,7 @@ class _Grower:
 
     def grow(self, raw: object, path: tuple[Key, ...], place: Place, depth: int) -> Node:
         self.count[0] += 1
+        place = evolve(place, order=self.count[0])
         if depth > MAX_DEPTH or self.count[0] > MAX_NODES:
             if self.count[0] <= MAX_NODES + 1:
                 text = (
@@ -195,7 +205,7 @@ class _Grower:
     def part(self, raw: object, path: tuple[Key, ...], place: Place, key: Key, depth: int) -> Node:
         inner = (*path, key)
         below = place.below(key, self.lines.get(inner, 0))
-        if len(inner) == 2 and isinstance(key, int):
+        if len(inner) == 2 and isinstance(key, int) and inner[0] in _SUBJECTS:
             below = evolve(below, subject=_subject(str(path[0]), key, raw), path="")
         return self.grow(raw, inner, below, depth + 1)
 
@@ -214,6 +224,9 @@ class _Grower:
 
 def _subject(array: str, number: int, raw: object) -> str:
     """``service 'web'``, or ``service 2`` where it has no name."""
-    kind = {"services": "service", "groups": "group"}.get(array, array)
+    kind = _SUBJECTS[array]
     name = cast("Mapping[str, object]", raw).get("name") if isinstance(raw, Mapping) else None
     return f"{kind} {name[:80]!r}" if isinstance(name, str) and name else f"{kind} {number + 1}"
+
+
+_SUBJECTS = {"service": "service", "services": "service", "group": "group", "groups": "group"}

@@ -177,7 +177,7 @@ def read_seconds(*, zero: bool) -> Callable[[object], float]:
             seconds = 0.0 if isinstance(value, str) else min(max(value, -1), MAX_SECONDS * 2)
         if math.isnan(seconds) or seconds > MAX_SECONDS or seconds < 0 or (seconds == 0 and not zero):
             raise InvalidInput(
-                f"{value!r:.40} is not a duration {'from 0' if zero else 'above 0'} to 100 years"
+                f"{value!r:.40} is out of range: {'at least' if zero else 'more than'} 0, at most 100 years"
             )
         return float(seconds)
 

@@ -45,7 +45,9 @@ def sandbox_request(project: Project, service: Service, replica: int = 1) -> San
         Unsupported: the service wants to be PID 1, which the guest agent is.
     """
     if not 1 <= replica <= max(service.replicas, 1):
-        raise InvalidInput(f"service {service.name!r} has {service.replicas} replicas, and no {replica}.")
+        raise InvalidInput(
+            f"service {service.name!r} has {service.replicas} replicas, and no number {replica}"
+        )
     if not service.init:
         raise Unsupported(
             f"service {service.name!r}: init = false: the guest agent is PID 1 of every sandbox",
