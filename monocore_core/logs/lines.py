@@ -39,9 +39,13 @@ class Lines:
         while start < len(record.data):
             end = record.data.find(b"\n", start)
             stop = len(record.data) if end < 0 else end
-            yield from self._add(key, record, start, stop)
-            if end >= 0:
-                yield self._end(key, record, end)
+            if end >= 0 and key not in self._unfinished and end - start <= MAX_LINE:  # nearly every line
+                data = record.data[start:end]
+                yield LogLine(record.stream, record.time_ns, record.label, record.offset + start, data)
+            else:
+                yield from self._add(key, record, start, stop)
+                if end >= 0:
+                    yield self._end(key)
             start = stop + 1
         while len(self._unfinished) > MAX_UNFINISHED:
             yield from self._take(next(iter(self._unfinished)))
@@ -64,10 +68,8 @@ class Lines:
             rest.data += record.data[start : start + taken]
             start += taken
 
-    def _end(self, key: tuple[str, Stream], record: LogRecord, end: int) -> LogLine:
-        rest = self._unfinished.pop(key, None)
-        if rest is None:
-            return LogLine(record.stream, record.time_ns, record.label, record.offset + end, b"")
+    def _end(self, key: tuple[str, Stream]) -> LogLine:
+        rest = self._unfinished.pop(key)
         return LogLine(key[1], rest.time_ns, key[0], rest.offset, bytes(rest.data))
 
     def _take(self, key: tuple[str, Stream]) -> Iterator[LogLine]:

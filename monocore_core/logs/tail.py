@@ -40,7 +40,7 @@ def find_tail(folder: Path, query: LogQuery, count: int) -> Tail:
     """Find the last ``count`` lines of what there is.
 
     Segments are counted from the last one back until they have enough newlines; then the lines from there on are counted as
-    lines. One segment more is read, for lines that begin in it. In memory is one chunk.
+    lines. One segment more is read, for lines that begin in it; what began before that lacks its beginning. In memory is one chunk.
     """
     end = Place(0)
     found = 0
