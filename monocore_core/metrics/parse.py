@@ -1,0 +1,98 @@
+"""The kernel's files of figures. Pure.
+
+Sources: proc(5), ``Documentation/filesystems/proc.rst``, ``Documentation/admin-guide/cgroup-v2.rst`` and ``cgroup-v1/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from monocore_core.errors import Corrupt
+
+_UTIME, _STIME, _THREADS, _START = 11, 12, 17, 19  # of the fields behind the name
+
+
+@frozen
+class Stat:
+    """Of ``/proc/PID/stat``.
+
+    Attributes:
+        state: one letter; ``Z`` and ``X`` have ended.
+        cpu_ticks: user and system, clock ticks.
+        threads: number.
+        start_ticks: when the process began, clock ticks since boot: with its id, this names it.
+    """
+
+    state: str
+    cpu_ticks: int
+    threads: int
+    start_ticks: int
+
+
+def parse_stat(data: bytes) -> Stat:
+    """``/proc/PID/stat``. The process's name may hold anything, blanks and parentheses too.
+
+    Raises:
+        Corrupt: it is something else.
+    """
+    fields = data.rpartition(b")")[2].split()
+    try:
+        return Stat(
+            state=fields[0].decode(),
+            cpu_ticks=int(fields[_UTIME]) + int(fields[_STIME]),
+            threads=int(fields[_THREADS]),
+            start_ticks=int(fields[_START]),
+        )
+    except (IndexError, ValueError) as error:
+        raise Corrupt(f"/proc/PID/stat is not understood: {data[:80]!r}") from error
+
+
+def parse_kilobytes(data: bytes) -> Mapping[str, int]:
+    """Lines ``Name: N kB`` as bytes by name, others left out: ``/proc/PID/status`` and ``smaps_rollup``."""
+    found: dict[str, int] = {}
+    for line in data.splitlines():
+        name, _, rest = line.partition(b":")
+        words = rest.split()
+        if len(words) == 2 and words[1] == b"kB" and words[0].isdigit():
+            found[name.decode(errors="replace")] = int(words[0]) * 1024
+    return found
+
+
+def parse_colons(data: bytes) -> Mapping[str, int]:
+    """Lines ``name: N`` by name, others left out: ``/proc/PID/io``."""
+    found: dict[str, int] = {}
+    for line in data.splitlines():
+        name, _, rest = line.partition(b":")
+        if rest.strip().isdigit():
+            found[name.decode(errors="replace")] = int(rest)
+    return found
+
+
+def parse_flat(data: bytes) -> Mapping[str, int]:
+    """Lines ``name N`` by name, others left out: ``cpu.stat``, ``memory.stat``, ``pids.events`` and others of cgroups."""
+    found: dict[str, int] = {}
+    for line in data.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[1].isdigit():
+            found[words[0].decode(errors="replace")] = int(words[1])
+    return found
+
+
+def parse_io_stat(data: bytes) -> tuple[int, int]:
+    """Bytes read and written, over all devices, of a cgroup's ``io.stat`` (v2)."""
+    read = written = 0
+    for line in data.splitlines():
+        for word in line.split()[1:]:
+            name, _, value = word.partition(b"=")
+            if value.isdigit():
+                read += int(value) if name == b"rbytes" else 0
+                written += int(value) if name == b"wbytes" else 0
+    return read, written
+
+
+def parse_number(data: bytes) -> int | None:
+    """One number, or None for ``max`` and anything else: ``memory.current``, ``cpuacct.usage``, ``pids.current``."""
+    text = data.strip()
+    return int(text) if text.isdigit() else None
