@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from monocore_core.cgroups import Host, WhyNot, survey
 from monocore_core.cli.render import human_size
 from monocore_core.interfaces.provider import Interface, VmmCapabilities
 from monocore_core.plan.fit import Offer
@@ -43,7 +44,7 @@ class Check:
 
 def host_checks(home: Path) -> list[Check]:
     """Everything about the machine that matters here."""
-    return [python(), kernel(), kvm(), qemu(), tun(), user_namespaces(), cgroups(), disk_space(home)]
+    return [python(), kernel(), kvm(), qemu(), tun(), user_namespaces(), *limits(), disk_space(home)]
 
 
 def python() -> Check:
@@ -130,14 +131,15 @@ def user_namespaces(proc: Path = Path("/proc/sys")) -> Check:
     return Check("namespaces", State.OK, "user namespaces can be made")
 
 
-def cgroups(root: Path = Path("/sys/fs/cgroup")) -> Check:
-    """For limits on what a VMM may use of the host."""
-    controllers = _read(root / "cgroup.controllers")
-    if controllers:
-        return Check("cgroups", State.OK, f"v2 with {controllers}")
-    return Check(
-        "cgroups", State.NOTE, "cgroup v2 has no controllers here: the host's limits per VM are not enforced"
-    )
+def limits(host: Host | None = None) -> list[Check]:
+    """Which limits on what a VMM may use of the host are enforced here; those on the guest itself are the VMM's."""
+    checks: list[Check] = []
+    for limit, way in survey(host or Host()).ways.items():
+        if isinstance(way, WhyNot):
+            checks.append(Check(f"limit {limit}", State.NOTE, f"not enforced: {way.reason}", way.hint))
+        else:
+            checks.append(Check(f"limit {limit}", State.OK, f"by cgroup v{way.version} in {way.base}"))
+    return checks
 
 
 def disk_space(home: Path) -> Check:

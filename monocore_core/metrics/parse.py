@@ -1,6 +1,6 @@
 """The kernel's files of figures. Pure.
 
-Sources: proc(5), ``Documentation/filesystems/proc.rst``, ``Documentation/admin-guide/cgroup-v2.rst`` and ``cgroup-v1/``.
+Source: proc(5), ``Documentation/filesystems/proc.rst``. The files of control groups are :mod:`monocore_core.cgroups`'.
 """
 
 from __future__ import annotations
@@ -68,31 +68,3 @@ def parse_colons(data: bytes) -> Mapping[str, int]:
         if rest.strip().isdigit():
             found[name.decode(errors="replace")] = int(rest)
     return found
-
-
-def parse_flat(data: bytes) -> Mapping[str, int]:
-    """Lines ``name N`` by name, others left out: ``cpu.stat``, ``memory.stat``, ``pids.events`` and others of cgroups."""
-    found: dict[str, int] = {}
-    for line in data.splitlines():
-        words = line.split()
-        if len(words) == 2 and words[1].isdigit():
-            found[words[0].decode(errors="replace")] = int(words[1])
-    return found
-
-
-def parse_io_stat(data: bytes) -> tuple[int, int]:
-    """Bytes read and written, over all devices, of a cgroup's ``io.stat`` (v2)."""
-    read = written = 0
-    for line in data.splitlines():
-        for word in line.split()[1:]:
-            name, _, value = word.partition(b"=")
-            if value.isdigit():
-                read += int(value) if name == b"rbytes" else 0
-                written += int(value) if name == b"wbytes" else 0
-    return read, written
-
-
-def parse_number(data: bytes) -> int | None:
-    """One number, or None for ``max`` and anything else: ``memory.current``, ``cpuacct.usage``, ``pids.current``."""
-    text = data.strip()
-    return int(text) if text.isdigit() else None

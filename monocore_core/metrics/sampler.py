@@ -124,6 +124,7 @@ class Sampler:
                 await self._wait()
                 moment = time.monotonic()
                 while self._due and self._due[0][0] <= moment:
+                    await asyncio.sleep(0)  # others come first, however far behind we are
                     due, token, key = heapq.heappop(self._due)
                     measured = self._measured.get(key)
                     if measured is not None and measured.token == token:

@@ -131,7 +131,7 @@ def test_doctor(here: Run) -> None:
     states = {check["name"]: check["state"] for check in report["checks"]}
     assert report["ready"] is (ended.returncode == 0) is True
     assert states["verdict"] == "ok"
-    assert {"python", "host", "kvm", "qemu", "tun", "namespaces", "cgroups", "disk"} <= set(states)
+    assert {"python", "host", "kvm", "qemu", "tun", "namespaces", "limit cpu", "disk"} <= set(states)
     assert "images run here" in here("doctor").stdout.decode()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from monocore_core.cgroups import Host
 from monocore_core.cli import doctor_checks as checks
 from monocore_core.cli.doctor_checks import State
 from monocore_core.interfaces.provider import Interface, MergerCapabilities, Problem
@@ -62,10 +63,19 @@ def test_qemu_says_its_version(
     assert ("version 9.9" in check.detail) is (state is State.OK)
 
 
-def test_cgroups(tmp_path: Path) -> None:
-    assert checks.cgroups(tmp_path).state is State.NOTE
-    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
-    assert checks.cgroups(tmp_path).detail == "v2 with cpu memory"
+def test_which_limits_are_enforced(tmp_path: Path) -> None:
+    found = checks.limits(Host(proc=tmp_path))
+    assert [check.name for check in found] == ["limit cpu", "limit memory", "limit pids", "limit io"]
+    assert {check.state for check in found} == {State.NOTE}
+    assert found[0].detail == "not enforced: no cgroup file system is mounted"
+    (tmp_path / "mountinfo").write_text(f"31 23 0:28 / {tmp_path}/cg rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "cg").mkdir()
+    (tmp_path / "cg" / "cgroup.controllers").write_text("cpu memory\n")
+    found = checks.limits(Host(proc=tmp_path, uid=0, writable=lambda path: True))
+    assert [check.state for check in found] == [State.OK, State.OK, State.NOTE, State.NOTE]
+    assert found[0].detail == f"by cgroup v2 in {tmp_path}/cg"
+    assert "no pids controller" in found[2].detail
 
 
 def test_user_namespaces_that_are_switched_off(tmp_path: Path) -> None:
