@@ -271,6 +271,7 @@ class Engine:
         return evolve(
             self._wishes(request.platform, scheme),
             disk=request.disk is not None,
+            disk_limits=bool(request.disk_limits),
             shares=bool(request.volumes),
             network=self._network_request(request, ""),
         )

@@ -35,7 +35,7 @@ from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.network import Network
 from monocore_core.interfaces.vmm import Vmm
 from monocore_core.model.events import Listener, ignore
-from monocore_core.model.machine import MachineSpec
+from monocore_core.model.machine import Disk, MachineSpec
 from monocore_core.model.network import Attachment, AttachmentKind, NetworkFeature, NetworkRequest, Tap
 from monocore_core.model.rootfs import DiskFormat, RootKind
 
@@ -162,6 +162,7 @@ class VmmCapabilities:
         attachments: network devices.
         shares: whether it serves host folders.
         max_disks: beside the boot disk.
+        disk_limits: whether it limits the rate of a disk.
         snapshots: whether a machine can be captured and restored.
         adoptable: whether a machine outlives the process that started it and can be found again.
         tap_descriptors: whether a tap may be handed over open; else it is opened by its name.
@@ -175,6 +176,7 @@ class VmmCapabilities:
     attachments: frozenset[AttachmentKind]
     shares: bool = False
     max_disks: int = 4
+    disk_limits: bool = False
     snapshots: bool = False
     adoptable: bool = False
     tap_descriptors: bool = True
@@ -188,11 +190,16 @@ class VmmCapabilities:
             return reason
         if spec.shares and not self.shares:
             return "host folders cannot be shared"
-        if len(spec.disks) > self.max_disks:
-            return f"{len(spec.disks)} disks are more than the {self.max_disks} that fit"
-        for disk in spec.disks:
+        return self._refuse_disks(spec.disks)
+
+    def _refuse_disks(self, disks: tuple[Disk, ...]) -> str | None:
+        if len(disks) > self.max_disks:
+            return f"{len(disks)} disks are more than the {self.max_disks} that fit"
+        for disk in disks:
             if disk.format not in self.disk_formats:
                 return f"disk format {disk.format} is not supported"
+            if disk.limits and not self.disk_limits:
+                return "the rate of a disk cannot be limited"
         return None
 
     def _refuse_attachment(self, attachment: Attachment) -> str | None:

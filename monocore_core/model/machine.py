@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import field, frozen, validators
 
 from monocore_core.model.network import Attachment, NoNetwork
 from monocore_core.model.rootfs import DiskFormat
@@ -14,6 +14,26 @@ from monocore_core.model.rootfs import DiskFormat
 AGENT_PORT = "monocore.agent"
 #: Tag of a virtiofs device that serves every share of a machine.
 ALL_SHARES = "monocore.shares"
+
+
+@frozen
+class DiskLimits:
+    """What a guest may do to a disk; 0 is no limit.
+
+    Attributes:
+        read: bytes per second.
+        write: bytes per second.
+        read_ops: requests per second.
+        write_ops: requests per second.
+    """
+
+    read: int = field(default=0, validator=validators.ge(0))
+    write: int = field(default=0, validator=validators.ge(0))
+    read_ops: int = field(default=0, validator=validators.ge(0))
+    write_ops: int = field(default=0, validator=validators.ge(0))
+
+    def __bool__(self) -> bool:
+        return bool(self.read or self.write or self.read_ops or self.write_ops)
 
 
 @frozen
@@ -27,6 +47,7 @@ class Disk:
         format: layout of ``path``.
         readonly: enforced on the host's side.
         files: further host files behind ``path`` (extents, backing files).
+        limits: enforced by the VMM; one that cannot refuses the disk.
     """
 
     name: str
@@ -34,6 +55,7 @@ class Disk:
     format: DiskFormat = DiskFormat.RAW
     readonly: bool = True
     files: tuple[Path, ...] = ()
+    limits: DiskLimits = field(factory=DiskLimits)
 
 
 @frozen

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit, TerminalSize, TmpfsMount
+from monocore_core.model.machine import DiskLimits
 from monocore_core.model.network import NetworkRequest
 from monocore_core.model.oci import Platform
 from monocore_core.model.volume import VolumeMount, check_targets
@@ -45,6 +46,7 @@ class SandboxRequest:
         vcpus: virtual processors.
         memory: bytes of guest RAM.
         disk: bytes of a disk for writes, or None to keep writes in the guest's memory.
+        disk_limits: what the guest may do to that disk.
         readonly: the root is not writable at all.
         tmpfs: further tmpfs mounts.
         network: what it asks of a network, or None for none; an empty ``hostname`` is filled in.
@@ -61,6 +63,7 @@ class SandboxRequest:
     vcpus: int = 1
     memory: int = 512 * MIB
     disk: int | None = None
+    disk_limits: DiskLimits = field(factory=DiskLimits)
     readonly: bool = False
     tmpfs: tuple[TmpfsMount, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
@@ -79,6 +82,10 @@ class SandboxRequest:
         if self.disk is not None and self.disk < MIN_DISK:
             raise InvalidInput(
                 f"a disk of {self.disk} bytes is too small", hint=f"give at least {MIN_DISK // MIB}m"
+            )
+        if self.disk_limits and self.disk is None:
+            raise InvalidInput(
+                "the rate of a disk is limited, but no disk is asked for", hint="give the disk a size"
             )
         if self.name and not _NAME.match(self.name):
             raise InvalidInput(

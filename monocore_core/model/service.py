@@ -18,6 +18,7 @@ from attrs import field, frozen, validators
 
 from monocore_core.model.guest import Rlimit, TmpfsMount
 from monocore_core.model.health import Healthcheck, RestartPolicy
+from monocore_core.model.machine import DiskLimits as DiskLimits  # noqa: PLC0414 - a service's, too
 from monocore_core.model.network import Dns, Limits, Publish
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import Policy
@@ -53,26 +54,6 @@ class Dependency:
 
     def __str__(self) -> str:
         return self.service if self.condition is Condition.STARTED else f"{self.service} ({self.condition})"
-
-
-@frozen
-class DiskLimits:
-    """What an instance may do to its writable disk; 0 is no limit.
-
-    Attributes:
-        read: bytes per second.
-        write: bytes per second.
-        read_ops: requests per second.
-        write_ops: requests per second.
-    """
-
-    read: int = field(default=0, validator=validators.ge(0))
-    write: int = field(default=0, validator=validators.ge(0))
-    read_ops: int = field(default=0, validator=validators.ge(0))
-    write_ops: int = field(default=0, validator=validators.ge(0))
-
-    def __bool__(self) -> bool:
-        return bool(self.read or self.write or self.read_ops or self.write_ops)
 
 
 @frozen
@@ -150,7 +131,7 @@ class Service:
     cpu_fraction: float = field(default=0.0, validator=validators.ge(0.0))
     memory: int = DEFAULT_MEMORY
     disk: int | None = None
-    disk_limits: DiskLimits = DiskLimits()
+    disk_limits: DiskLimits = field(factory=DiskLimits)
     readonly: bool = False
     tmpfs: tuple[TmpfsMount, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()

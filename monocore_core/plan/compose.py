@@ -58,7 +58,7 @@ def machine_spec(request: SandboxRequest, parts: Parts) -> MachineSpec:
         shares.append(Share(ROOT_NAME, parts.root.path, readonly=not _writable(request, parts)))
     shares += [share for share, _ in parts.volumes]
     if parts.upper is not None:
-        disks.append(Disk(UPPER_NAME, parts.upper, readonly=False))
+        disks.append(Disk(UPPER_NAME, parts.upper, readonly=False, limits=request.disk_limits))
     return MachineSpec(
         key=parts.key,
         architecture=request.platform.architecture,

@@ -46,6 +46,7 @@ class Wishes:
         architecture: of the guest.
         scheme: of the image reference, "" for a registry's.
         disk: whether a writable disk is wanted.
+        disk_limits: whether its rate is to be limited.
         network: what the sandbox asks of a network, or None when it asks for none.
         shares: whether it is to see folders of the host.
     """
@@ -54,6 +55,7 @@ class Wishes:
     architecture: str
     scheme: str = ""
     disk: bool = False
+    disk_limits: bool = False
     network: NetworkRequest | None = None
     shares: bool = False
 
@@ -109,6 +111,8 @@ def _unfit_vmm(capabilities: VmmCapabilities, wishes: Wishes) -> Problem | None:
         )
     if wishes.disk and capabilities.max_disks < 2:
         return Problem("has no room for a writable disk")
+    if wishes.disk_limits and not capabilities.disk_limits:
+        return Problem("cannot limit the rate of a disk")
     if wishes.shares and not capabilities.shares:
         return Problem("shares no folders of the host", "; ".join(capabilities.lacks))
     return None

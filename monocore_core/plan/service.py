@@ -65,6 +65,7 @@ def sandbox_request(project: Project, service: Service, replica: int = 1) -> San
         vcpus=service.cpus,
         memory=service.memory,
         disk=service.disk,
+        disk_limits=service.disk_limits,
         readonly=service.readonly,
         tmpfs=(*service.tmpfs, *secrets),
         volumes=in_order(service.volumes),

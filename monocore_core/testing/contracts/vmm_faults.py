@@ -12,7 +12,7 @@ import pytest
 from attrs import evolve
 
 from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError, Unsupported
-from monocore_core.model.machine import Disk, MachineEnd, MachineSpec, Share
+from monocore_core.model.machine import Disk, DiskLimits, MachineEnd, MachineSpec, Share
 from monocore_core.model.network import Attachment, AttachmentKind, NoNetwork, Tap, UserMode
 from monocore_core.model.rootfs import DiskFormat
 from monocore_core.testing.cancelling import cancelled_at, every_suspension
@@ -70,6 +70,9 @@ class FaultClauses(VmmFixtures):
         for layout in sorted(set(DiskFormat) - can.disk_formats):
             disk = bench.kit.root_disk(layout)
             yield f"a {layout} disk", bench.kit.spec(disks=(disk,))
+        if not can.disk_limits and DiskFormat.RAW in can.disk_formats:
+            limited = evolve(image, limits=DiskLimits(read=1 << 20))
+            yield "a disk whose rate is limited", bench.kit.spec(disks=(limited,))
         if not can.shares:
             yield "a share", bench.kit.spec(shares=(Share("folder", bench.kit.tree),))
         attachments: dict[AttachmentKind, Attachment] = {

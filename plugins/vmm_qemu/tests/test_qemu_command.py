@@ -9,7 +9,7 @@ import pytest
 from attrs import evolve
 from monocore_vmm_qemu.command import Facts, command_line, kernel_words
 
-from monocore_core.model.machine import Disk, MachineSpec
+from monocore_core.model.machine import Disk, DiskLimits, MachineSpec
 from monocore_core.model.network import Tap, UserMode
 from monocore_core.model.rootfs import DiskFormat
 
@@ -157,6 +157,31 @@ def test_memory_is_rounded_up() -> None:
 def test_network(attachment: Tap | UserMode, netdev: str, device: str) -> None:
     argv = command_line(evolve(SPEC, attachment=attachment), FACTS)
     assert argv[-4:] == ["-netdev", netdev, "-device", device]
+
+
+def test_the_rate_of_a_disk() -> None:
+    limits = DiskLimits(read=1000, write_ops=7)
+    disk = Disk("upper", Path("/d/upper.img"), readonly=False, limits=limits)
+    argv = command_line(evolve(SPEC, disks=(disk,)), FACTS)
+    at = next(index for index, word in enumerate(argv) if "throttle-group" in word) - 1
+    assert argv[at : at + 6 : 2] == ["-object", "-blockdev", "-blockdev"]
+    group, inner, outer = (json.loads(word) for word in argv[at + 1 : at + 6 : 2])
+    assert group == {
+        "qom-type": "throttle-group",
+        "id": "disk1-limits",
+        "limits": {"bps-read": 1000, "bps-write": 0, "iops-read": 0, "iops-write": 7},
+    }
+    assert inner["node-name"] == outer["file"] == "disk1-disk"
+    assert outer == {
+        "driver": "throttle",
+        "node-name": "disk1",
+        "throttle-group": "disk1-limits",
+        "read-only": False,
+        "discard": "unmap",
+        "cache": {"no-flush": True},
+        "file": "disk1-disk",
+    }
+    assert argv[at + 7].startswith("virtio-blk-device,drive=disk1,serial=upper,")
 
 
 def test_every_transport_is_used_once() -> None:

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from monocore_vmm_qemu.vmm import QemuVmm, open_vmm
 from monocore_core.errors import Conflict, DeadlineExceeded, MachineError, Unsupported
 from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import GuestChannel
-from monocore_core.model.machine import Disk, MachineEnd, MachineSpec
+from monocore_core.model.machine import Disk, DiskLimits, MachineEnd, MachineSpec
 from monocore_core.model.rootfs import DiskFormat
 from monocore_core.vmmkit.kvm import kvm_problem
 from monocore_core.vmmkit.process import start_time
@@ -82,7 +83,7 @@ async def test_boots_answers_and_reboots(
 
     again = await machine.connect()
     assert await channel.read(1) == b"", "an earlier channel is closed"
-    payload = os.urandom(300_000).replace(b"R", b"r").replace(b"D", b"d").replace(b"F", b"f")
+    payload = os.urandom(300_000).translate(bytes.maketrans(b"RDFIW", b"rdfiw"))
     _, got = await asyncio.gather(again.write(b"x", payload), echo(again, len(payload) + 1))
     assert got == b"x" + payload
 
@@ -96,6 +97,25 @@ async def test_boots_answers_and_reboots(
     assert [path.name for path in asked.directory.iterdir()] == ["console.log"], "no socket is left"
     await vmm.remove(asked.key)
     await vmm.remove(asked.key)
+
+
+async def test_the_rate_of_a_disk_is_limited(
+    vmm: QemuVmm, spec: SpecMaker, boot_disk: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data.img"
+    data.write_bytes(bytes(8 << 20))
+    limits = DiskLimits(read=2 << 20, write=4 << 20)
+    machine = await vmm.start(spec(boot_disk, disks=(Disk("data", data, readonly=False, limits=limits),)))
+    channel = await machine.connect()
+    seconds: dict[bytes, float] = {}
+    for command in (b"I\n", b"W\n"):
+        began = time.monotonic()
+        await channel.write(command)
+        assert await line(channel) == b"%d\n" % (4 << 20)
+        seconds[command] = time.monotonic() - began
+    await machine.kill()
+    assert 1.5 < seconds[b"I\n"] < 20, "2 s at 2 MiB/s, of which a tenth of a second may come at once"
+    assert 0.7 < seconds[b"W\n"] < 20
 
 
 async def test_stop_and_kill_leave_no_process(vmm: QemuVmm, spec: SpecMaker, boot_disk: Path) -> None:

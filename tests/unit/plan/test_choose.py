@@ -98,6 +98,16 @@ def test_a_wish_beats_rank_but_not_a_problem() -> None:
     assert caught.value.hint == "mend it"
 
 
+def test_a_rate_of_a_disk_needs_a_vmm_that_limits_it() -> None:
+    able = vmm("able", 10)
+    assert isinstance(able.capabilities, VmmCapabilities)
+    offers = [evolve(able, capabilities=evolve(able.capabilities, disk_limits=True)), vmm("high", 50), *REST]
+    wish = evolve(wishes(disk=True), disk_limits=True)
+    assert choose(offers, wish).vmm == "able"
+    assert reasons(offers, wish)["high"] == "cannot limit the rate of a disk"
+    assert choose(offers, wishes(disk=True)).vmm == "high"
+
+
 def test_a_merger_that_the_vmm_cannot_attach_is_passed_over() -> None:
     offers = [
         vmm("v", roots=frozenset({RootKind.DIRECTORY})),

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import RootDisk, RootShare, ShareMount, TmpfsMount, UpperDisk, UpperMemory
-from monocore_core.model.machine import Share
+from monocore_core.model.machine import DiskLimits, Share
 from monocore_core.model.network import Connection, GuestNetwork, NoNetwork, Tap
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import DirectoryRoot, DiskFormat, DiskRoot, RootFs
@@ -37,7 +37,13 @@ def test_writes_go_to_memory_or_to_the_disk_that_was_asked_for() -> None:
     assert guest_setup(request, parts(), entropy=b"e", time_ns=1).upper == UpperMemory()
     with_disk = parts(upper=Path("/d/upper.ext4"))
     assert guest_setup(request, with_disk, entropy=b"e", time_ns=1).upper == UpperDisk("upper")
+    limits = DiskLimits(read=5)
+    upper = machine_spec(
+        SandboxRequest("alpine", PLATFORM, disk=64 * MIB, disk_limits=limits), with_disk
+    ).disks[1]
+    assert upper.limits is limits
     upper = machine_spec(request, with_disk).disks[1]
+    assert not upper.limits
     assert (upper.name, upper.readonly, upper.path) == ("upper", False, Path("/d/upper.ext4"))
     read_only = SandboxRequest("alpine", PLATFORM, readonly=True)
     assert guest_setup(read_only, parts(), entropy=b"e", time_ns=1).upper is None
@@ -95,6 +101,7 @@ def test_the_guest_learns_its_identity() -> None:
         ({"vcpus": 256}, "256 vCPUs are not possible"),
         ({"memory": MIB}, "too little for a guest"),
         ({"disk": 1}, "too small"),
+        ({"disk_limits": DiskLimits(read=1)}, "no disk is asked for"),
         ({"name": "a b"}, "sandbox name 'a b' is not allowed"),
         ({"name": "-a"}, "is not allowed"),
         ({"name": "a" * 64}, "is not allowed"),

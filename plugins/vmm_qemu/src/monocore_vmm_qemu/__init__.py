@@ -20,6 +20,7 @@ CAPABILITIES = VmmCapabilities(
     attachments=frozenset({AttachmentKind.NONE, AttachmentKind.TAP, AttachmentKind.USER}),
     shares=True,
     max_disks=4,
+    disk_limits=True,
     adoptable=True,
 )
 

@@ -74,6 +74,21 @@ static void disks(int port)
 	say(port, line, strlen(line));
 }
 
+/* Reads, or writes, the first 4 MiB of the first further disk, past the page cache's start. */
+static void transfer(int port, int writing)
+{
+	static char block[65536];
+	int done, disk = open("/dev/vdb", writing ? O_WRONLY : O_RDONLY);
+	for (done = 0; done < 4 << 20; done += sizeof block)
+		if ((writing ? write(disk, block, sizeof block) : read(disk, block, sizeof block)) != sizeof block)
+			break;
+	if (writing)
+		fsync(disk);
+	close(disk);
+	snprintf(block, sizeof block, "%d\n", done);
+	say(port, block, strlen(block));
+}
+
 int main(void)
 {
 	int console, port, got;
@@ -98,6 +113,8 @@ int main(void)
 			reboot(RB_AUTOBOOT);
 		else if (buffer[0] == 'D')
 			disks(port);
+		else if (buffer[0] == 'I' || buffer[0] == 'W')
+			transfer(port, buffer[0] == 'W');
 		else if (buffer[0] == 'F')
 			for (;;)
 				say(console, "flood flood flood flood flood flood flood flood flood flood flood\n", 66);
