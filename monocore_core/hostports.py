@@ -36,6 +36,13 @@ def free_port(publish: Publish) -> int:
     return _bound(publish, 0)
 
 
+def same_port(one: Publish, other: Publish) -> bool:
+    """Whether two published ports cannot both be had."""
+    if (one.host, one.protocol, one.address.version) != (other.host, other.protocol, other.address.version):
+        return False
+    return one.address == other.address or one.address.is_unspecified or other.address.is_unspecified
+
+
 def holder_of(port: int, protocol: Protocol) -> str:
     """Who listens on a port, for people: ``process 812 (nginx)``, or "another process" where we may not see it."""
     inodes = set(_inodes(port, protocol))
@@ -57,12 +64,13 @@ def _bound(publish: Publish, port: int) -> int:
         try:
             probe.bind((str(publish.address), port))
         except OSError as error:
-            raise _refusal(publish, port, error) from error
+            raise refusal(publish, port, error) from error
         found = probe.getsockname()[1]
     return int(found)
 
 
-def _refusal(publish: Publish, port: int, error: OSError) -> Conflict | Unauthorized | NotFound:
+def refusal(publish: Publish, port: int, error: OSError) -> Conflict | Unauthorized | NotFound:
+    """What the kernel's refusal to bind to a published port's address means, who has it included where we may see that."""
     what = f"port {port}/{publish.protocol} of {publish.address}"
     if error.errno == errno.EADDRINUSE:
         return Conflict(

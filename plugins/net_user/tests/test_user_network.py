@@ -106,3 +106,17 @@ async def test_addresses_that_it_cannot_publish_on(network: Network) -> None:
         request = NetworkRequest("", "web", publish=(Publish(80, 0, ip_address(address)),))
         with pytest.raises(error, match=address):
             await network.attach("one", request)
+
+
+async def test_a_port_that_another_sandbox_was_given_is_refused(network: Network) -> None:
+    """Nobody listens there yet: a VMM opens the port when it starts."""
+    everything = PROFILES["all"]
+    first = await network.attach(
+        "one", NetworkRequest("", "web", everything, (Publish(80, address=LOOPBACK),))
+    )
+    (port,) = first.published
+    wanted = NetworkRequest("", "web", everything, (Publish(81, port.host, ip_address("0.0.0.0")),))
+    with pytest.raises(Conflict, match="is published by sandbox one"):
+        await network.attach("two", wanted)
+    await network.detach("one")
+    assert (await network.attach("two", wanted)).published == wanted.publish

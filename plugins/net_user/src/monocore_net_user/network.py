@@ -56,7 +56,7 @@ class UserNetwork:
         if known is not None and known.request != request:
             raise Conflict(f"sandbox {key} is connected already, with another request")
         if known is None:
-            known = Record(request, tuple(map(_chosen, request.publish)))
+            known = Record(request, tuple(_chosen(each, self._records) for each in request.publish))
             self._records.write(key, known)
         return self._connection(key, known)
 
@@ -98,8 +98,8 @@ def mac_of(key: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
-def _chosen(publish: Publish) -> Publish:
-    """With its port on the host, which is free."""
+def _chosen(publish: Publish, records: Records) -> Publish:
+    """With its port on the host, which is free, and which no sandbox has that has yet to open it."""
     if publish.address.version != 4:
         raise Unsupported(
             f"net_user publishes on IPv4 addresses only, not on {publish.address}",
@@ -107,6 +107,12 @@ def _chosen(publish: Publish) -> Publish:
         )
     if not publish.host:
         return evolve(publish, host=free_port(publish))
+    holder = records.publisher(publish)
+    if holder is not None:
+        raise Conflict(
+            f"port {publish.host}/{publish.protocol} of {publish.address} is published by sandbox {holder}",
+            hint="publish on another port",
+        )
     require_free(publish)
     return publish
 

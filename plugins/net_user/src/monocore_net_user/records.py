@@ -11,6 +11,7 @@ from typing import cast
 from attrs import frozen
 
 from monocore_core.errors import ConfigError, InvalidInput, StorageError
+from monocore_core.hostports import same_port
 from monocore_core.model.network import NetworkRequest, Publish
 from monocore_core.serde import structure, unstructure
 
@@ -51,7 +52,10 @@ class Records:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(unstructure(record)))
+            with temporary.open("w") as file:
+                file.write(json.dumps(unstructure(record)))
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
         except OSError as error:
             raise StorageError(f"net_user: {path}: {error.strerror}") from error
@@ -72,6 +76,14 @@ class Records:
         except OSError as error:
             raise StorageError(f"net_user: {self.folder}: {error.strerror}") from error
         return frozenset(name for name in names if _KEY.match(name))
+
+    def publisher(self, publish: Publish) -> str | None:
+        """The sandbox that has been given a port of the host."""
+        for key in sorted(self.keys()):
+            record = self.read(key)
+            if record is not None and any(same_port(publish, each) for each in record.published):
+                return key
+        return None
 
     def _path(self, key: str) -> Path:
         if not _KEY.match(key):
