@@ -4,6 +4,9 @@ A network turns a request into a :class:`~monocore_core.model.network.Connection
 configuration for the guest. It owns what it makes on the host (links, rules, sockets), names it after the key, and
 removes exactly that.
 
+An attachment lives until it is detached, not as long as the process that made it: sandboxes outlive the process that starts them. Who comes
+after it attaches the living ones again, with equal requests, and detaches the dead.
+
 Worked example::
 
     async with provider.create(host, options) as network:
@@ -26,7 +29,7 @@ class Network(Protocol):
         """Connect the sandbox ``key``.
 
         Repeat with an equal request: gives an equal connection, made whole where something of it is gone. With another
-        request: Conflict. Partial failure and cancellation: everything made is undone.
+        request: Conflict. Partial failure and cancellation: everything made is undone, and what an earlier attachment made stays.
 
         Raises:
             Conflict: a published port or address is taken, and by whom.
@@ -43,5 +46,5 @@ class Network(Protocol):
         ...
 
     async def inspect(self, key: str) -> NetworkStatus | None:
-        """What is known of an attached sandbox; None for an unknown key. Changes nothing, and starts nothing."""
+        """What is known of an attached sandbox; None for an unknown key. Changes nothing of what is attached."""
         ...

@@ -16,6 +16,7 @@ from attrs import evolve
 
 from monocore_core.errors import NotFound
 from monocore_core.model.network import Connection, NetworkRequest, NetworkStatus, NoNetwork, Tap, UserMode
+from monocore_core.testing.processes import alive
 from tests.conformance.network_fakes import GUEST, MAC, UserNetwork
 
 FakeT = TypeVar("FakeT", bound=type[UserNetwork])
@@ -152,6 +153,37 @@ class RemembersInMemory(UserNetwork):
     async def detach(self, key: str) -> None:
         if key in self.mine:
             await super().detach(key)
+
+
+@caught_by("what_a_killed_process_has_attached_stays_attached")
+class EndsWithItsProcess(UserNetwork):
+    """Takes the end of who attached for the end of the sandbox."""
+
+    def claim(self, key: str, request: NetworkRequest) -> bool:
+        made = super().claim(key, request)
+        if made:
+            self.path(key).with_suffix(".owner").write_text(str(os.getpid()))
+        return made
+
+    async def keys(self) -> frozenset[str]:
+        for key in await super().keys():
+            owner = self.path(key).with_suffix(".owner")
+            if owner.exists() and not alive(int(owner.read_text())):
+                self.path(key).unlink(missing_ok=True)
+                owner.unlink()
+        return await super().keys()
+
+
+@caught_by("a_cancelled_repeat_leaves_what_is_attached")
+class UndoesTheFirstAttach(UserNetwork):
+    async def attach(self, key: str, request: NetworkRequest) -> Connection:
+        self.claim(key, request)
+        try:
+            await self.pause()
+        except BaseException:
+            self.path(key).unlink(missing_ok=True)
+            raise
+        return self.connection()
 
 
 @caught_by("without_programs_an_attach_fails_cleanly")

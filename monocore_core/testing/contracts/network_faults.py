@@ -91,6 +91,37 @@ class NetworkFaultClauses(NetworkFixtures):
         assert key not in await stand.network.keys()
         await before.check(key)
 
+    async def test_what_a_killed_process_has_attached_stays_attached(self, stand: Stand) -> None:
+        """An attachment lives until ``detach``, whoever made it: others find it, give it again, and remove it."""
+        key, other = new_key(), await self._attached(stand, new_key())
+        await stand.kept(other)
+        await stand.network.detach(other)
+        before = Traces.of(stand)
+        order = NetworkOrder(stand.provider, stand.options, stand.host, key, WEB, Then.STAY)
+        async with Starter(order) as starter:
+            starter.kill()
+            await starter.left()
+        await stand.network.detach(await self._attached(stand, new_key()))  # others come and go
+        assert key in await stand.network.keys()
+        async with stand.again() as later:
+            status = await later.inspect(key)
+            assert status is not None
+            assert plain(await later.attach(key, WEB)) == plain(status.connection)
+        async with stand.again() as last:
+            await last.detach(key)
+        assert key not in await stand.network.keys()
+        await before.check(key)
+
+    async def test_a_cancelled_repeat_leaves_what_is_attached(self, stand: Stand) -> None:
+        """Cancellation of a repeated ``attach``: what it has not made, it does not undo."""
+        key = new_key()
+        made = await stand.network.attach(key, WEB)
+        await stand.kept(key)
+        async with stand.again() as other:
+            async for step in every_suspension(lambda: other.attach(key, WEB)):
+                assert key in await stand.network.keys(), f"cancelled at suspension {step.number}"
+        assert plain(await stand.network.attach(key, WEB)) == plain(made)
+
     async def test_without_programs_an_attach_fails_cleanly(
         self, stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
