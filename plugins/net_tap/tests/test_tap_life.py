@@ -9,20 +9,27 @@ import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 from contextlib import closing, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import cast
 
 import pytest
+from attrs import evolve
 from monocore_net_tap import PROVIDER
 from monocore_net_tap.options import TapOptions, UplinkKind
 
 from monocore_core.errors import Conflict, MonocoreError
 from monocore_core.interfaces.network import Network
-from monocore_core.interfaces.provider import Host
-from monocore_core.model.network import Limits, NetworkRequest, Publish
+from monocore_core.interfaces.provider import Host, NetworkProvider
+from monocore_core.model.events import Denied, Event
+from monocore_core.model.network import GuestNetwork, Limits, NetworkRequest, Publish, Tap
 from monocore_core.model.policy import parse_policy
+from monocore_core.testing.contracts.starter import NetworkOrder, Starter, Then
 
 pytestmark = [
     pytest.mark.integration,
@@ -31,6 +38,8 @@ pytestmark = [
     pytest.mark.needs("ip", "iproute2"),
 ]
 OPTIONS = TapOptions(uplink=UplinkKind.SLIRP, linger=0.2)
+#: Of the first group's bridge; see monocore_net_tap.links.
+_GROUP_MAC = bytes.fromhex("026d63000001")
 _COUNTERS = re.compile(r"packets [0-9]+ bytes [0-9]+")
 
 
@@ -149,6 +158,91 @@ async def test_a_keeper_killed_at_any_moment_loses_nothing(host: Host) -> None:
     await ended(host.state)
 
 
+async def test_what_a_killed_process_has_attached_goes_on(host: Host) -> None:
+    """The keeper, its way out, the tap and the rules stay as they are; the next process is given the same, and told of what is denied."""
+    told: asyncio.Queue[Event] = asyncio.Queue()
+    later = evolve(host, emit=told.put_nowait)
+    provider = cast("NetworkProvider[object]", PROVIDER)
+    order = NetworkOrder(provider, OPTIONS, host, "lives", request(3, (Publish(80),)), Then.STAY)
+    async with Starter(order) as starter:
+        before, ran = Inside(host.state).everything(), {pid for pid, _ in processes(host.state)}
+        starter.kill()
+        await starter.left()
+    async with PROVIDER.create(later, OPTIONS) as network:
+        await network.attach("other", request(8))
+        await network.detach("other")
+        assert await settled(host.state, before) == before
+        assert {pid for pid, _ in processes(host.state)} == ran
+        connection = await network.attach("lives", order.request)
+        assert isinstance(connection.attachment, Tap)
+        assert connection.attachment.fd is not None
+        vmm = os.dup(connection.attachment.fd)  # as a VMM that lives on has it
+    try:
+        async with PROVIDER.create(later, OPTIONS) as network:
+            adopted = await network.attach("lives", order.request)
+            assert isinstance(adopted.attachment, Tap)
+            assert adopted.attachment.fd is None, "the VMM's queue was taken from it"
+            assert evolve(adopted, attachment=evolve(adopted.attachment, fd=None)) == evolve(
+                connection, attachment=evolve(connection.attachment, fd=None)
+            )
+            assert connection.guest is not None
+            denied = await told_of(told, vmm, packet(connection.guest, "10.9.9.9"))
+            assert (denied.sandbox, denied.refusal.destination) == ("lives", "10.9.9.9")
+            (port,) = adopted.published
+            with socket.socket() as one, pytest.raises(OSError, match="in use"):
+                one.bind(("0.0.0.0", port.host))
+    finally:
+        os.close(vmm)
+    async with PROVIDER.create(later, OPTIONS) as network:
+        await network.detach("lives")
+    await ended(host.state)
+
+
+async def test_who_has_attached_brings_a_killed_keeper_back(host: Host) -> None:
+    """Nobody asks for anything: with keeper and parent killed, a living sandbox would have no way out, and nobody would be told of refusals."""
+    told: asyncio.Queue[Event] = asyncio.Queue()
+    async with PROVIDER.create(evolve(host, emit=told.put_nowait), OPTIONS) as network:
+        connection = await network.attach("one", request(1))
+        assert isinstance(connection.attachment, Tap)
+        assert connection.attachment.fd is not None
+        assert connection.guest is not None
+        frame = packet(connection.guest, "10.9.9.9")
+        await told_of(told, connection.attachment.fd, frame)
+        kill(host.state, parent=True)
+        await ended(host.state)
+        while not told.empty():
+            told.get_nowait()
+        denied = await told_of(told, connection.attachment.fd, frame)
+        assert denied.refusal.count == 1, "told by another keeper than the first"
+        await network.detach("one")
+    await ended(host.state)
+
+
+async def test_a_published_port_that_is_taken_meanwhile_is_lost_alone(host: Host) -> None:
+    """A keeper that comes back finds it in another's hands: its sandbox is told, all others are served, and a repeat gets it again."""
+    async with PROVIDER.create(host, OPTIONS) as network:
+        connection = await network.attach("one", request(1, (Publish(80),)))
+        await network.attach("two", request(2))
+        kill(host.state, parent=True)
+        await ended(host.state)
+        (port,) = connection.published
+        with await taken(port.host):
+            status = await network.inspect("one")
+            assert status is not None
+            (lost,) = (value for what, value in status.facts if what == "lost")
+            assert lost.startswith(f"port {port.host}/tcp of 0.0.0.0 is in use by process {os.getpid()} ")
+            assert await network.inspect("two") is not None
+            with pytest.raises(Conflict, match="is in use by process"):
+                await network.attach("one", request(1, (Publish(80),)))
+        await network.attach("one", request(1, (Publish(80),)))
+        status = await network.inspect("one")
+        assert status is not None
+        assert not [value for what, value in status.facts if what == "lost"]
+        for key in ("one", "two"):
+            await network.detach(key)
+    await ended(host.state)
+
+
 async def test_a_keeper_ends_with_its_folder(host: Host) -> None:
     async with PROVIDER.create(host, OPTIONS) as network:
         await network.attach("forgotten", NetworkRequest("", "forgotten", parse_policy("public")))
@@ -156,6 +250,45 @@ async def test_a_keeper_ends_with_its_folder(host: Host) -> None:
     shutil.rmtree(host.state)
     await ended(host.state)
     assert not runs(holder)
+
+
+async def taken(port: int) -> socket.socket:
+    """A listener at a port whose last holder is ending."""
+    for _ in range(200):
+        try:
+            return socket.create_server(("0.0.0.0", port))
+        except OSError:
+            await asyncio.sleep(0.05)
+    raise AssertionError(f"port {port} is still held")
+
+
+async def told_of(events: asyncio.Queue[Event], tap: int, frame: bytes) -> Denied:
+    """The event of a frame, which is sent until it comes: the network listens from some moment after an attachment."""
+    for _ in range(200):
+        os.write(tap, frame)
+        with suppress(TimeoutError):
+            event = await asyncio.wait_for(events.get(), 0.1)
+            assert isinstance(event, Denied)
+            return event
+    raise AssertionError("nothing was told")
+
+
+def packet(guest: GuestNetwork, target: str) -> bytes:
+    """A datagram as a guest sends it: virtio's header, Ethernet to the gateway's bridge, IPv4, UDP."""
+    own = guest.addresses[0].ip.packed
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 36, 1, 0, 64, 17, 0) + own + IPv4Address(target).packed
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[12:]
+    mac = bytes.fromhex(guest.mac.replace(":", ""))
+    return (
+        bytes(10)
+        + _GROUP_MAC
+        + mac
+        + b"\x08\x00"
+        + head
+        + struct.pack("!HHHH8s", 5000, 5000, 16, 0, b"whatever")
+    )
 
 
 async def quietly(network: Network, key: str, asked: NetworkRequest | None = None) -> None:

@@ -29,6 +29,7 @@ NAMES = {
     "rebinding.example.com": (["169.254.169.254", "192.168.77.1"], 60),
 }
 _OUTGOING = 4
+_IP_FREEBIND = 15  # of linux/in.h
 
 
 def main(role: str, folder: Path, addresses: list[str]) -> None:
@@ -144,6 +145,7 @@ def _sniff(sniffer: socket.socket, seen: Path) -> None:
 def _bound(family: int, kind: int, address: str, port: int) -> socket.socket:
     made = socket.socket(family, kind)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)  # the host's end of the uplink is yet to come
     made.bind((address, port))
     return made
 

@@ -1,6 +1,7 @@
 /* What a guest does to get out: probes, raw frames, a listener, a sniffer, bulk transfers. Linked statically into the tests' image.
  *
  *   reach probe SECONDS KIND/ADDRESS/PORT...   KIND: tcp, udp, ping; a line for each: the word, and ok, refused or silent
+ *   reach dns ADDRESS NAME                     asks a server for an IPv4 address by TCP; prints the answer in hexadecimal
  *   reach echo PORT                            answers what it is sent, by TCP and UDP, forever
  *   reach frame INTERFACE HEX...               sends raw frames
  *   reach watch INTERFACE SECONDS MARKER       prints incoming frames that contain the marker, in hexadecimal
@@ -256,6 +257,39 @@ static _Noreturn void echo(const char *port)
     }
 }
 
+/* RFC 1035, section 4: a header, one question; by TCP behind its length. */
+static int dns(const char *server, char *name)
+{
+    unsigned char query[300] = {0, 0, 0x12, 0x34, 1, 0, 0, 1}, reply[2048];
+    size_t size = 14;
+    for (char *part = strtok(name, "."); part; part = strtok(NULL, ".")) {
+        size_t length = strlen(part);
+        if (length > 63 || size + length + 6 > sizeof query)
+            return 2;
+        query[size++] = (unsigned char)length;
+        memcpy(query + size, part, length);
+        size += length;
+    }
+    query[size] = 0;
+    query[size + 2] = query[size + 4] = 1; /* an address of version 4, of the internet */
+    size += 5;
+    query[1] = (unsigned char)(size - 2);
+    struct sockaddr_storage to;
+    socklen_t place = resolve(server, "53", &to);
+    int fd = socket(to.ss_family, SOCK_STREAM, 0);
+    struct timeval patience = {.tv_sec = 4};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (connect(fd, (struct sockaddr *)&to, place) < 0 || send(fd, query, size, MSG_NOSIGNAL) < 0)
+        die("connect");
+    if (recv(fd, reply, 2, MSG_WAITALL) != 2)
+        return 0;
+    ssize_t got = recv(fd, reply + 2, (size_t)(reply[0] << 8 | reply[1]) % (sizeof reply - 2), MSG_WAITALL);
+    for (ssize_t i = 0; i < got; i++)
+        printf("%02x", reply[i + 2]);
+    return 0;
+}
+
 static int packet_socket(const char *interface, struct sockaddr_ll *at)
 {
     int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
@@ -342,12 +376,14 @@ int main(int argc, char **argv)
         return probes(argc - 2, argv + 2);
     if (argc == 3 && !strcmp(argv[1], "echo"))
         echo(argv[2]);
+    if (argc == 4 && !strcmp(argv[1], "dns"))
+        return dns(argv[2], argv[3]);
     if (argc > 3 && !strcmp(argv[1], "frame"))
         return frames(argc - 2, argv + 2);
     if (argc == 5 && !strcmp(argv[1], "watch"))
         return watch(argv[2], argv[3], argv[4]);
     if (argc == 5 && (!strcmp(argv[1], "pull") || !strcmp(argv[1], "push")))
         return bulk(argv[1][2] == 'l', argv[2], argv[3], argv[4]);
-    fprintf(stderr, "usage: reach probe|echo|frame|watch|pull|push ...\n");
+    fprintf(stderr, "usage: reach probe|echo|dns|frame|watch|pull|push ...\n");
     return 2;
 }

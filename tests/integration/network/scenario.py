@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from monocore_core.config.values import Settings
@@ -25,11 +25,12 @@ from monocore_core.plugins import discover
 from monocore_core.sandbox import Sandbox
 from tests.integration.network import frames
 from tests.integration.network.outside import MARKER, PORT, SINK, SOURCE
-from tests.integration.network.world import BEYOND, HOST, ROUTER, tell
+from tests.integration.network.world import BEYOND, HOST, HOST_ELSEWHERE, HOST_END, POOL, ROUTER, tell
 
 _MEMORY = 128 * 1024 * 1024
 _RATE = 2_000_000
 _SECONDS = 10
+_TRIES = 3
 #: Rules of every form, each against something that is there.
 RULES = (
     f"deny tcp {BEYOND['internet']}:{PORT}",
@@ -54,7 +55,7 @@ class Scenario:
         self.boxes: dict[str, Sandbox] = {}
 
     async def run(self) -> None:
-        options = {"net_tap": {"uplink": self.uplink, "linger": 0.5}}
+        options = {"net_tap": {"uplink": self.uplink, "linger": 0.5, "pool": POOL}}
         async with (
             Engine.open(Settings(self.folder / "home", plugins=options), plugins=discover()) as engine,
             AsyncExitStack() as stack,
@@ -84,10 +85,15 @@ class Scenario:
             "gateway6": (gateway.gateway6, "tcp udp ping"),
             "host": (HOST[0], "tcp udp ping"),
             "host6": (HOST[1], "tcp udp ping"),
+            "host elsewhere": (HOST_ELSEWHERE[0], "tcp udp ping"),
+            "host elsewhere6": (HOST_ELSEWHERE[1], "tcp udp ping"),
             "host's end of slirp": ("10.0.2.2", "tcp udp"),
+            "host's end of slirp6": ("fd00::2", "tcp udp"),
+            "host's end of veth": (HOST_END, "tcp udp"),
             "router": (ROUTER[0], "tcp udp ping"),
             **{name: (address, "tcp udp") for name, address in BEYOND.items()},
-            "link-local of the host": ("169.254.1.1", "tcp udp"),
+            "link-local": ("169.254.1.1", "tcp udp"),
+            "broadcast of the LAN": ("192.168.77.255", "udp"),
         }
         words = {
             f"{kind}/{address}/{PORT}": (name, kind)
@@ -107,6 +113,16 @@ class Scenario:
     ) -> dict[str, bool]:
         """What one of them reaches."""
         found: dict[str, bool] = {}
+        interface = await self.interface(name)
+        near = {
+            "gateway's link-local": frames.link_local(await self.gateway_mac(name)),
+            "member's link-local": frames.link_local(self.places("member").mac),
+        }
+        words = words | {
+            f"{kind}/{address}%{interface}/{PORT}": (target, kind)
+            for target, address in near.items()
+            for kind in ("tcp", "udp", "ping")
+        }
         for line in (await self.say(name, "reach", "probe", "4", *words)).splitlines():
             word, verdict = line.split()
             target, kind = words[word]
@@ -119,6 +135,9 @@ class Scenario:
         )
         for server, said in zip(servers, answers, strict=True):
             found[f"dns {server}"] = "9.9.9.9" in said
+        for server, address in servers.items():
+            said = await self.say(name, "reach", "dns", address, "other.example.com", fails=True)
+            found[f"tcp dns {server}"] = IPv4Address("9.9.9.9").packed.hex() in said
         large = await self.say(name, "ping", "-c", "1", "-W", "3", "-s", "4000", member, fails=True)
         found["fragments to the member"] = "1 packets received" in large
         return found
@@ -128,11 +147,8 @@ class Scenario:
         own, member, stranger = (self.places(name) for name in ("all", "member", "stranger"))
         guest = self.boxes["all"].connection.guest
         assert guest is not None
-        await self.say("all", "ping", "-c", "1", "-W", "2", guest.gateway4)
-        neighbours = await self.say("all", "ip", "neigh", "show", guest.gateway4)
-        mac = re.search(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", neighbours)
-        assert mac, neighbours
-        gateway = frames.Place(mac[0], IPv4Address(guest.gateway4), frames.link_local(mac[0]))
+        mac = await self.gateway_mac("all")
+        gateway = frames.Place(mac, IPv4Address(guest.gateway4), frames.link_local(mac))
         watchers: dict[str, GuestProcess] = {}
         for name in ("member", "stranger", "public"):
             watchers[name] = await self.boxes[name].exec(
@@ -165,6 +181,8 @@ class Scenario:
 
         steps["before"] = await reaches()
         steps["past the resolver"] = BEYOND["internet"] in await resolves("allowed.example.com", ROUTER[0])
+        by_tcp = await self.say("names", "reach", "dns", ROUTER[0], "allowed.example.com", fails=True)
+        steps["past the resolver by TCP"] = IPv4Address(BEYOND["internet"]).packed.hex() in by_tcp
         steps["still before"] = await reaches()
         steps["resolved"] = BEYOND["internet"] in await resolves("allowed.example.com")
         steps["after"] = await reaches()
@@ -184,17 +202,13 @@ class Scenario:
         found: dict[str, str] = {}
         for publish in self.boxes["member"].connection.published:
             port, kind = publish.host, publish.protocol.value
-            if publish.address.is_loopback:
-                found[f"{kind} of loopback from the host"] = tell(
-                    self.folder, "host", f"{kind} 127.0.0.1 {port}"
-                )
-                found[f"{kind} of loopback from beyond"] = tell(
-                    self.folder, "beyond", f"{kind} {HOST[0]} {port}"
-                )
-                continue
-            found[f"{kind} from beyond"] = tell(self.folder, "beyond", f"{kind} {HOST[0]} {port}")
-            found[f"{kind} from the host"] = tell(self.folder, "host", f"{kind} {HOST[0]} {port}")
-            found[f"{kind} from the host's loopback"] = tell(self.folder, "host", f"{kind} 127.0.0.1 {port}")
+            six = publish.address.version == 6
+            outer, near = (HOST[1], "::1") if six else (HOST[0], "127.0.0.1")
+            what = f"{kind}{'6' if six else ''}" + (" of loopback" if publish.address.is_loopback else "")
+            found[f"{what} from beyond"] = tell(self.folder, "beyond", f"{kind} {outer} {port}")
+            found[f"{what} from the host's loopback"] = tell(self.folder, "host", f"{kind} {near} {port}")
+            if not publish.address.is_loopback:
+                found[f"{what} from the host"] = tell(self.folder, "host", f"{kind} {outer} {port}")
         self.result["published"] = found
 
     async def limits(self) -> None:
@@ -205,7 +219,15 @@ class Scenario:
             total, milliseconds = map(int, said.split())
             return total / (milliseconds / 1000) / _RATE
 
-        pull, push = await asyncio.gather(part("pull", SOURCE), part("push", SINK))
+        async def parts(way: str, port: int) -> list[float]:
+            """Again where there was less: the machine may have had no time for us."""
+            found: list[float] = []
+            tries = 1 if (self.uplink, way) == ("pasta", "pull") else _TRIES
+            while len(found) < tries and (not found or found[-1] < 0.9):
+                found.append(await part(way, port))
+            return found
+
+        pull, push = await asyncio.gather(parts("pull", SOURCE), parts("push", SINK))
         self.result["limits"] = {"pull": pull, "push": push}
 
     async def busy_ports(self, engine: Engine) -> str:
@@ -225,6 +247,15 @@ class Scenario:
         assert guest is not None
         four, six = (address.ip for address in guest.addresses)
         return frames.Place(guest.mac, four, six)  # type: ignore[arg-type]
+
+    async def gateway_mac(self, name: str) -> str:
+        guest = self.boxes[name].connection.guest
+        assert guest is not None
+        await self.say(name, "ping", "-c", "1", "-W", "2", guest.gateway4)
+        neighbours = await self.say(name, "ip", "neigh", "show", guest.gateway4)
+        mac = re.search(r"([0-9a-f]{2}:){5}[0-9a-f]{2}", neighbours)
+        assert mac, neighbours
+        return mac[0]
 
     async def interface(self, name: str) -> str:
         guest = self.boxes[name].connection.guest
@@ -247,7 +278,11 @@ def _requests() -> dict[str, NetworkRequest]:
     published = (
         Publish(PORT),
         Publish(PORT, protocol=Protocol.UDP),
-        Publish(PORT, address=IPv4Address("127.0.0.1")),
+        *(
+            Publish(PORT, address=address, protocol=protocol)
+            for address in (IPv4Address("127.0.0.1"), IPv6Address("::"))
+            for protocol in (Protocol.TCP, Protocol.UDP)
+        ),
     )
     return {
         "member": NetworkRequest("g", "member", parse_policy("local"), published),

@@ -25,8 +25,8 @@ pytestmark = [
 ]
 _OBSTACLE = "from monocore_net_tap.forwarding import obstacle; print(obstacle())"
 _UPLINK = (
-    "from monocore_net_tap.setting import choose_uplink; from monocore_net_tap.options import UplinkKind;"
-    "print(*choose_uplink(UplinkKind.AUTO, rootless=False))"
+    "from monocore_net_tap.choice import uplink; from monocore_net_tap.options import UplinkKind; from pathlib import Path;"
+    "print(uplink(UplinkKind.AUTO, Path(), rootless=False))"
 )
 _DOCKER = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
 _FIREWALLD = "table inet firewalld { chain filter_FORWARD { type filter hook forward priority 10; policy accept; reject; }; }"

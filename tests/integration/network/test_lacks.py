@@ -54,11 +54,11 @@ LACKS = {
         "sysctl user.max_user_namespaces=10000",
     ),
     "no nftables": Lack((), "nftables is not installed", "apt-get install nftables", _hidden()),
-    "no slirp4netns": Lack(
+    "no slirp4netns and no pasta": Lack(
         _USER,
         "slirp4netns is not installed",
         "apt-get install slirp4netns",
-        tuple(filter(None, [shutil.which("slirp4netns")])),
+        tuple(filter(None, map(shutil.which, ("slirp4netns", "pasta", "pasta.avx2")))),
     ),
     "no tun": Lack((), "there is no /dev/net/tun", "modprobe tun", ("/dev/net",)),
 }

@@ -21,6 +21,10 @@ import attrs
 
 ROOT = Path(__file__).parents[3]
 HOST = ("192.168.77.2", "fd77::2")
+#: Addresses of the host's on an interface that leads nowhere.
+HOST_ELSEWHERE = ("192.168.99.1", "fd99::1")
+#: Where the host is at the end of a veth pair, when the pool of sandboxes is this one.
+POOL, HOST_END = "10.209.0.0/16", "10.209.255.253"
 ROUTER = ("192.168.77.1", "fd77::1")
 #: Addresses beyond the host, by what they stand for.
 BEYOND = {
@@ -80,7 +84,9 @@ def world(folder: Path) -> Generator[World]:
         resolv = folder / "resolv.conf"
         resolv.write_text(f"nameserver {ROUTER[0]}\n")
         host.run("mount", "--bind", str(resolv), "/etc/resolv.conf")
-        stack.enter_context(_services(host, "host", folder, ["127.0.0.1", "::1", *HOST]))
+        stack.enter_context(
+            _services(host, "host", folder, ["127.0.0.1", "::1", *HOST, *HOST_ELSEWHERE, HOST_END])
+        )
         stack.enter_context(_services(beyond, "beyond", folder, [*ROUTER, *BEYOND.values(), "9.9.9.9"]))
         yield World(host, beyond, folder)
 
@@ -100,9 +106,13 @@ def what_is_left(made: World, folder: Path) -> str:
     while True:
         links = {
             line.split()[0].partition("@")[0] for line in made.host.run("ip", "-br", "link").splitlines()
-        } - {"lo", "lan0"}
+        } - {"lo", "lan0", "elsewhere"}
         tables = made.host.run("nft", "list", "tables")
-        routes = [line for line in made.host.run("ip", "route").splitlines() if "lan0" not in line]
+        routes = [
+            line
+            for line in made.host.run("ip", "route").splitlines()
+            if "lan0" not in line and "elsewhere" not in line
+        ]
         ours = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder) in _text(path)]
         processes = [_text(path) for path in ours if "integration.network.outside" not in _text(path)]
         left = " ".join([*links, tables, *routes, *processes])
@@ -125,6 +135,10 @@ def _connect(host: Namespace, beyond: Namespace) -> None:
         namespace.run("ip", "addr", "add", f"{addresses[0]}/24", "dev", name)
         namespace.run("ip", "addr", "add", f"{addresses[1]}/64", "dev", name, "nodad")
         namespace.run("ip", "link", "set", name, "up")
+    host.run("ip", "link", "add", "elsewhere", "type", "bridge")
+    for address in HOST_ELSEWHERE:
+        host.run("ip", "addr", "add", address, "dev", "elsewhere", *(["nodad"] if ":" in address else []))
+    host.run("ip", "link", "set", "elsewhere", "up")
     host.run("ip", "route", "add", "default", "via", ROUTER[0])
     host.run("ip", "route", "add", "default", "via", ROUTER[1])
     for address in (*BEYOND.values(), "9.9.9.9"):

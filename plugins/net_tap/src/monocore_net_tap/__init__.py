@@ -7,12 +7,13 @@
                           │  │        │     └─── tap t2 ── VM      no frame from tap to tap: all is routed
                           │  │      nftables: ours alone           (ruleset, policies)
                           │  └── resolver at the gateway's address (names, resolver)
-                 uplink ──┼── up0     root: veth, and the host forwards; else slirp4netns   (uplink)
+                 uplink ──┼── up0     root: veth, and the host forwards; else slirp4netns, pasta   (uplink)
+                          ╪── relay   published ports that no packet filter forwards   (ports)
 ```
 
 The same for root and for an ordinary user, but for the uplink. The host sees one interface and one nft table, or nothing at all.
 
-Modules, from the bottom: ``options members syscalls`` → ``allocate nft policies ruleset links`` → ``holder records uplink`` → ``ground`` (one step after
+Modules, from the bottom: ``options members syscalls`` → ``allocate nft policies ruleset links`` → ``holder records ports uplink choice`` → ``ground`` (one step after
 another) → ``resolver names journal denials`` → ``setting keeper`` (the process); ``messages client network`` are the core's side.
 """
 

@@ -64,8 +64,16 @@ class Client:
             except Absent:
                 if last or not start:
                     raise
-            await in_thread(self._start)
+            await self.start()
         raise AssertionError("unreachable")
+
+    async def start(self) -> None:
+        """Start a keeper where none runs.
+
+        Raises:
+            MonocoreError: it cannot be started.
+        """
+        await in_thread(self._start)
 
     async def _exchange(self, data: bytes) -> tuple[Message, int | None]:
         with await self._connect() as connection:

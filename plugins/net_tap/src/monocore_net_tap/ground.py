@@ -14,6 +14,7 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from attrs import evolve
 
 from monocore_core.errors import Conflict, MonocoreError
+from monocore_core.hostports import same_port
 from monocore_core.model.network import Connection, GuestNetwork, NetworkRequest, Publish, Tap, Traffic
 from monocore_core.model.policy import Address, Policy
 from monocore_net_tap import allocate, links, ruleset
@@ -21,7 +22,7 @@ from monocore_net_tap.links import Links
 from monocore_net_tap.members import Member, Relay, Scene
 from monocore_net_tap.nft import Nft
 from monocore_net_tap.options import TapOptions
-from monocore_net_tap.records import Records, same_port
+from monocore_net_tap.records import Records
 from monocore_net_tap.uplink import Uplink
 
 
@@ -67,6 +68,7 @@ class Ground:
         self._hosts = frozenset[Address]()
         self._learned: dict[str, set[tuple[int, Address]]] = {}
         self._policies: dict[Policy, Policy] = {}
+        self._lost: dict[str, list[str]] = {}
 
     @property
     def gateways(self) -> tuple[Address, Address]:
@@ -83,12 +85,20 @@ class Ground:
         """The host's addresses, as the packet filter has them."""
         return self._hosts
 
+    def lost(self, key: str) -> tuple[str, ...]:
+        """Why published ports of a member are not there."""
+        return tuple(self._lost.get(key, ()))
+
     def scene(self) -> Scene:
         """Everything that the packet filter knows."""
         return evolve(self._empty, host_addresses=self._hosts, members=tuple(self._members.values()))
 
     def recover(self) -> None:
-        """Make everything that is recorded, and remove what is not. A published port that is lost is lost with its sandbox's repeat."""
+        """Make everything that is recorded, and remove what is not.
+
+        A published port that another process has taken meanwhile is lost to its sandbox, and to nobody else: :meth:`lost` tells, a repeat of the
+        attachment tries again.
+        """
         self._links.begin(self._empty.gateways)
         self._hosts = self._host_addresses() | frozenset(self._uplink.gateways)
         self._members = {member.key: self._sharing(member) for member in self._records.members()}
@@ -101,7 +111,12 @@ class Ground:
             self._links.remove(f"g{number}")
         self._nft.run(ruleset.whole(self.scene()))
         for member in self._members.values():
-            _close(self._make(member))
+            _close(self._links.attach(self.scene(), member, self.mtu(member.request)))
+            for relay in member.relays:
+                try:
+                    self._publish(member, relay)
+                except MonocoreError as error:
+                    self._lost.setdefault(member.key, []).append(error.brief)
         self._uplink.members(tuple(self._members.values()))
 
     def attach(
@@ -116,7 +131,9 @@ class Ground:
         if known is not None:
             if known.request != request:
                 raise Conflict(f"sandbox {key} is connected already, with another request")
-            return known, self._make(known)
+            descriptor = self._make(known)
+            self._lost.pop(key, None)
+            return known, descriptor
         member = self._sharing(self._new(key, request, published))
         with ExitStack() as undo:
             self._records.add(member)
@@ -129,7 +146,7 @@ class Ground:
             undo.callback(lambda: self._nft.run(ruleset.left(self.scene(), member)))
             for relay in member.relays:
                 undo.callback(self._uplink.unpublish, relay.publish)
-                self._uplink.publish(relay.publish, relay.port)
+                self._publish(member, relay)
             members = {**self._members, key: member}
             self._uplink.members(tuple(members.values()))
             self._members = members
@@ -154,6 +171,7 @@ class Ground:
         self._members = rest
         self._uplink.members(tuple(rest.values()))
         self._records.remove(key)
+        self._lost.pop(key, None)
         used = {each.request.policy for each in rest.values()}
         if member.request.policy not in used:
             self._policies.pop(member.request.policy, None)
@@ -211,11 +229,15 @@ class Ground:
         self._links.close()
         self._nft.close()
 
+    def _publish(self, member: Member, relay: Relay) -> None:
+        to = member.address4 if relay.publish.address.version == 4 else member.address6
+        self._uplink.publish(relay.publish, relay.port, to)
+
     def _make(self, member: Member) -> int | None:
         descriptor = self._links.attach(self.scene(), member, self.mtu(member.request))
         try:
             for relay in member.relays:
-                self._uplink.publish(relay.publish, relay.port)
+                self._publish(member, relay)
         except MonocoreError:
             _close(descriptor)
             raise

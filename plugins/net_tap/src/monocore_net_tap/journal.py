@@ -48,8 +48,8 @@ class Journal:
         self._of.pop(key, None)
 
     async def after(self, number: int) -> tuple[int, list[tuple[str, Refusal]]]:
-        """Those after a number, and the last number; waits until there is one. Number -1: from now on."""
-        if number < 0:
+        """Those after a number, and the last number; waits until there is one. Number -1, or one of another keeper's: from now on."""
+        if not 0 <= number <= self._last:
             number = self._last
         while self._last <= number:
             await self._news.wait()

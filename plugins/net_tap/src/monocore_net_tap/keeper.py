@@ -217,6 +217,8 @@ class Keeper:
                 answer, descriptor = await self._answer(data)
                 try:
                     socket.send_fds(client, [encode(answer)], [] if descriptor is None else [descriptor])
+                except (BrokenPipeError, ConnectionResetError):
+                    return  # who waited for refusals has gone; who attached, undoes it
                 except (OSError, MonocoreError) as error:
                     _say(f"an answer could not be sent: {error}")
                     return
@@ -297,6 +299,7 @@ class Keeper:
                     ["bridge", member.bridge],
                     ["tap", member.tap],
                     *map(list, self._setting.uplink.facts),
+                    *(["lost", reason] for reason in ground.lost(key)),
                 ],
             }
         }, None

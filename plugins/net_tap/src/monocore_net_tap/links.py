@@ -28,9 +28,11 @@ _NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
 _NTF_MASTER = 0x04
 _PERMANENT = 0x80  # NUD_PERMANENT
 _GROUP_MAC = "02:6d:63:00:{high:02x}:{low:02x}"
-#: What the bandwidth towards a sandbox may exceed its limit by at once: a queue of a tenth of a second, and no less than a large packet.
-_LATENCY = "100ms"
-_LEAST_BURST = 128 * 1024
+#: A queue of a fifth of a second; what may exceed the limit at once, an eighth of a second's worth: a sender that was not scheduled catches up.
+_LATENCY = "200ms"
+_LEAST_BURST, _BURSTS = 128 * 1024, 8
+#: Of the limit: tbf counts Ethernet's and IP's headers, which are about a twentieth of full packets.
+_PART = 1.02
 
 
 class Links:
@@ -162,8 +164,8 @@ class Links:
     def _limit(self, index: int, rate: int) -> None:
         """Shape what goes to the sandbox: a token bucket on the tap (tc-tbf(8)); bytes per second, 0 is none."""
         if rate:
-            burst = max(_LEAST_BURST, rate // 50)
-            self._ip.tc("replace", "tbf", index=index, rate=rate, burst=burst, latency=_LATENCY)
+            burst = max(_LEAST_BURST, rate // _BURSTS)
+            self._ip.tc("replace", "tbf", index=index, rate=int(rate * _PART), burst=burst, latency=_LATENCY)
 
 
 def groups(names: frozenset[str]) -> Iterator[int]:

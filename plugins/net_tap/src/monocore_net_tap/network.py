@@ -32,7 +32,7 @@ from monocore_net_tap.client import Absent, Client
 from monocore_net_tap.options import TapOptions
 
 #: Seconds between questions for refusals, when the keeper could not be asked.
-_PAUSE = 1.0
+_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 class TapNetwork:
@@ -47,6 +47,8 @@ class TapNetwork:
         self._host = host
         self._client = Client(host.state, options)
         self._taps: dict[str, int] = {}
+        #: Keys whose refusals are told: also those whose tap a VMM has already, which another process has attached.
+        self._attached: set[str] = set()
         self._listening: asyncio.Task[None] | None = None
 
     async def attach(self, key: str, request: NetworkRequest) -> Connection:
@@ -69,12 +71,14 @@ class TapNetwork:
         if descriptor is not None:
             self._close(key)
             self._taps[key] = descriptor
+        self._attached.add(key)
         self._listen()
         return _connection(cast("Mapping[str, object]", answer["connection"]), self._taps.get(key))
 
     async def detach(self, key: str) -> None:
         """See the protocol."""
         self._close(key)
+        self._attached.discard(key)
         if key in await self.keys():
             await self._client.ask({"op": "detach", "key": key}, start=True)
 
@@ -147,19 +151,26 @@ class TapNetwork:
             self._listening = asyncio.create_task(self._refusals())
 
     async def _refusals(self) -> None:
-        """Turn the keeper's refusals into events, of the sandboxes that this instance has attached."""
-        last = -1
+        """Turn the keeper's refusals into events, of the sandboxes that this instance has attached.
+
+        Who waits for them notices first that a keeper and its parent were killed, and starts another for the sandboxes that are left without.
+        """
+        last, pause = -1, _PAUSE
         while True:
             try:
                 answer, _ = await self._client.ask({"op": "refusals", "since": last})
-            except Absent:
-                return
-            except MonocoreError:
-                await asyncio.sleep(_PAUSE)
+            except MonocoreError as error:
+                if isinstance(error, Absent) and not self._attached & await self.keys():
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                with suppress(MonocoreError):
+                    await self._client.start()
                 continue
+            pause = _PAUSE
             last = int(str(answer["last"]))
             for key, refusal in cast("list[tuple[str, Mapping[str, object]]]", answer["refusals"]):
-                if key in self._taps:
+                if key in self._attached:
                     self._host.emit(Denied(key, _refusal(refusal)))
 
 

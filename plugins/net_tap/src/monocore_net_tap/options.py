@@ -14,11 +14,13 @@ class UplinkKind(StrEnum):
     """How the namespace of the sandboxes reaches the world."""
 
     AUTO = "auto"
-    """``veth`` where the host forwards for it, else ``slirp4netns``."""
+    """``veth`` where the host forwards for it, else ``slirp4netns``, else ``pasta``."""
     VETH = "veth"
     """A link to the host, which forwards and masquerades. Needs root, and a host that forwards already."""
     SLIRP = "slirp4netns"
     """An ordinary process that opens the connections. Needs nothing."""
+    PASTA = "pasta"
+    """The same by another program, for ordinary users alone."""
     NONE = "none"
     """No way out: sandboxes reach one another alone."""
 
@@ -40,7 +42,7 @@ class TapOptions:
     """Options of the backend.
 
     Attributes:
-        uplink: ``auto``, ``veth`` (root only), ``slirp4netns`` or ``none``.
+        uplink: ``auto``, ``veth`` (root only), ``slirp4netns``, ``pasta`` (ordinary users only) or ``none``.
         pool: IPv4 network that sandboxes get their addresses from; "" chooses one that the host does not use.
         mtu: bytes of the largest packet, where a sandbox does not say.
         linger: seconds that the namespace stays after its last sandbox has left.

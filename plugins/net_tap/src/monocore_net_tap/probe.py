@@ -7,9 +7,8 @@ import shutil
 from pathlib import Path
 
 from monocore_core.interfaces.provider import Host, Problem
-from monocore_net_tap import nft, syscalls
-from monocore_net_tap.options import TapOptions, UplinkKind
-from monocore_net_tap.uplink.slirp import PROGRAM
+from monocore_net_tap import choice, nft, syscalls
+from monocore_net_tap.options import TapOptions
 
 #: Settings that forbid user namespaces to ordinary users, with the value that does.
 _FORBIDDING = (
@@ -25,9 +24,13 @@ _FORBIDDING = (
 
 def probe(host: Host, options: TapOptions) -> Problem | None:
     """Why this host cannot, or None."""
-    del host
     rootless = os.geteuid() != 0
-    return _programs() or _tun() or _namespaces(rootless=rootless) or _uplink(options, rootless=rootless)
+    return (
+        _programs()
+        or _tun()
+        or _namespaces(rootless=rootless)
+        or choice.obstacle(options.uplink, host.state, rootless=rootless)
+    )
 
 
 def _programs() -> Problem | None:
@@ -61,16 +64,6 @@ def _namespaces(*, rootless: bool) -> Problem | None:
     for path, value, hint in _FORBIDDING:
         if _read(path) == value:
             return Problem("ordinary users may not make user namespaces", hint)
-    return None
-
-
-def _uplink(options: TapOptions, *, rootless: bool) -> Problem | None:
-    wanted = options.uplink
-    if wanted is UplinkKind.VETH and rootless:
-        return Problem("the uplink veth needs root", "[plugins.net_tap] uplink = 'slirp4netns'")
-    needed = wanted is UplinkKind.SLIRP or (wanted is UplinkKind.AUTO and rootless)
-    if needed and shutil.which(PROGRAM) is None:
-        return Problem(f"{PROGRAM} is not installed", f"apt-get install {PROGRAM}")
     return None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from monocore_core.errors import Corrupt, MonocoreError, StorageError
+from monocore_core.hostports import same_port
 from monocore_core.model.network import NetworkRequest, Publish
 from monocore_core.serde import structure, unstructure
 from monocore_net_tap.holder import Holder
@@ -153,13 +154,6 @@ def publisher(folder: Path, publish: Publish) -> str | None:
             if same_port(publish, other):
                 return str(key)
     return None
-
-
-def same_port(one: Publish, other: Publish) -> bool:
-    """Whether two published ports cannot both be had."""
-    if (one.host, one.protocol, one.address.version) != (other.host, other.protocol, other.address.version):
-        return False
-    return one.address == other.address or one.address.is_unspecified or other.address.is_unspecified
 
 
 def _member(row: tuple[object, ...]) -> Member:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from monocore_core.errors import Unsupported
-from monocore_net_tap import allocate, forwarding
+from monocore_net_tap import allocate, choice
 from monocore_net_tap.holder import Holder, hold
 from monocore_net_tap.hostwatch import HostWatch
 from monocore_net_tap.options import TapOptions, UplinkKind
@@ -19,6 +18,7 @@ from monocore_net_tap.resolver.hostconf import host_resolvers
 from monocore_net_tap.uplink import Uplink
 from monocore_net_tap.uplink.hosttable import HostEnd
 from monocore_net_tap.uplink.none import NoUplink
+from monocore_net_tap.uplink.pasta import PastaUplink
 from monocore_net_tap.uplink.slirp import SlirpUplink
 from monocore_net_tap.uplink.veth import VethUplink
 
@@ -54,7 +54,7 @@ def prepare(state: Path, records: Records, options: TapOptions) -> Setting:
     taken = watch.networks()
     pool = _pool(records, options, taken)
     pools = (pool, allocate.pool6(home))
-    kind, reason = choose_uplink(options.uplink, rootless=rootless)
+    kind, reason = choice.uplink(options.uplink, state, rootless=rootless)
     holder = records.holder()
     if holder is None or not holder.alive:
         holder = hold(records.set_holder, rootless=rootless)
@@ -63,7 +63,7 @@ def prepare(state: Path, records: Records, options: TapOptions) -> Setting:
         uplink = _open_uplink(kind, holder, state, pools, [*taken, pool], rootless=rootless)
         undo.callback(uplink.close)
         if reason:
-            uplink.facts = (*uplink.facts, ("not veth", reason))
+            uplink.facts = (*uplink.facts, reason)
         holder.enter()
         uplink.enter()
         undo.pop_all()
@@ -75,22 +75,6 @@ def abandon(holder: Holder, records: Records) -> None:
     if not records.members():
         holder.end()
         records.set_holder(None)
-
-
-def choose_uplink(kind: UplinkKind, *, rootless: bool) -> tuple[UplinkKind, str]:
-    """The uplink to use, and why it is not the fastest.
-
-    Raises:
-        Unsupported: the configured one cannot work.
-    """
-    if kind is UplinkKind.VETH and rootless:
-        raise Unsupported("the uplink veth needs root", hint="[plugins.net_tap] uplink = 'slirp4netns'")
-    if kind is UplinkKind.VETH or kind is not UplinkKind.AUTO:
-        return kind, ""
-    if rootless:
-        return UplinkKind.SLIRP, ""
-    reason = forwarding.obstacle()
-    return (UplinkKind.VETH, "") if reason is None else (UplinkKind.SLIRP, reason)
 
 
 def _pool(records: Records, options: TapOptions, taken: list[IPv4Network]) -> IPv4Network:
@@ -121,4 +105,6 @@ def _open_uplink(
         end = HostEnd.of(os.fsencode(state.resolve()), *pools)
         return VethUplink(holder, end, host_resolvers())
     network = next(allocate.slirp_networks(taken))
+    if kind is UplinkKind.PASTA:
+        return PastaUplink(holder, state, network)
     return SlirpUplink(holder, state, network, rootless=rootless)

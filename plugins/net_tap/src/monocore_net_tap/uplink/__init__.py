@@ -1,7 +1,8 @@
 """How the namespace of the sandboxes reaches the world: three ways behind one interface.
 
-An uplink is opened by the keeper while it is still in the host's namespaces, and used after it has joined its own. Published
-ports come in at a *relay port* of the uplink's address in our namespace; the packet filter takes them from there.
+An uplink is opened by the keeper while it is still in the host's namespaces, and used after it has joined its own. Published ports
+come in by the host's packet filter at a *relay port* of the uplink's address in our namespace, where ours takes them from there (``veth``), or by
+processes of ours (``ports``).
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Uplink(Protocol):
         """Finish the work inside our namespace, which the caller has joined."""
         ...
 
-    def publish(self, publish: Publish, relay: int) -> None:
-        """Deliver a port of the host to our relay port. A repeat is no error.
+    def publish(self, publish: Publish, relay: int, to: Address) -> None:
+        """Deliver a port of the host to our relay port, or straight to the guest's address. A repeat is no error.
 
         Raises:
             Conflict, Unauthorized, NotFound: the port cannot be had.

@@ -53,6 +53,7 @@ table inet {table} {{
     }}
     chain output {{
         type nat hook output priority -100; policy accept;
+        ip6 daddr ::1 return
         meta l4proto {{ tcp, udp }} jump publish
     }}
     chain postrouting {{

@@ -24,9 +24,9 @@ class NoUplink:
     def enter(self) -> None:
         """Nothing to do."""
 
-    def publish(self, publish: Publish, relay: int) -> None:
+    def publish(self, publish: Publish, relay: int, to: Address) -> None:
         """Impossible."""
-        del relay
+        del relay, to
         raise Unsupported(
             f"{publish} cannot be published: net_tap has no uplink",
             hint="set another: [plugins.net_tap] uplink",

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from monocore_core.errors import MachineError
-from monocore_core.hostports import require_free
+from monocore_core.hostports import refusal, require_free
 from monocore_core.model.network import Publish
 from monocore_core.model.policy import Action, Address, Destination, Policy, Protocol
 from monocore_net_tap import allocate, syscalls
@@ -25,6 +25,7 @@ from monocore_net_tap.holder import Holder
 from monocore_net_tap.members import Member
 from monocore_net_tap.netlink import connected, ignoring_absence, index_of, said
 from monocore_net_tap.nft import Nft
+from monocore_net_tap.ports.forwarder import Forwarder
 from monocore_net_tap.uplink import INTERFACE, hosttable
 from monocore_net_tap.uplink.hosttable import Forward, HostEnd
 
@@ -53,8 +54,9 @@ class VethUplink:
         self.gateways: tuple[Address, ...] = (self._host4, self._host6)
         self.resolvers = resolvers
         self.facts: tuple[tuple[str, str], ...] = (("uplink", f"veth {end.interface}"),)
-        self._forwards: dict[Publish, tuple[int, socket.socket]] = {}
+        self._forwards: dict[Publish, tuple[int, socket.socket | None]] = {}
         self._trusted: frozenset[Address] = frozenset()
+        self._ports = Forwarder()
         self._host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._own = -1
         self._nft = Nft()
@@ -71,6 +73,7 @@ class VethUplink:
 
     def enter(self) -> None:
         """See the protocol."""
+        self._ports.enter()
         self._own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         with said("set its end of the uplink up"), connected() as ip:
             index = socket.if_nametoindex(INTERFACE)
@@ -79,32 +82,53 @@ class VethUplink:
                 ip.addr("replace", index=index, address=str(address), prefixlen=length, flags=0x02)
                 ip.route("replace", dst="default", gateway=str(gateway), oif=index, family=_family(gateway))
 
-    def publish(self, publish: Publish, relay: int) -> None:
-        """See the protocol. The port is held by a socket of ours that never listens, so that nobody else takes it."""
+    def publish(self, publish: Publish, relay: int, to: Address) -> None:
+        """See the protocol. The port is held by a socket of ours that never listens, so that nobody else takes it.
+
+        Or, where the host's ``::1`` is meant as well, by one that does: IPv6 has no ``route_localnet``, and no packet from there is ever forwarded.
+        """
         if publish in self._forwards:
             return
         with self._on_host():
             require_free(publish)
-            kind = socket.SOCK_DGRAM if publish.protocol is Protocol.UDP else socket.SOCK_STREAM
-            kept = socket.socket(_family(publish.address), kind)
+        near = publish.address.version == 6 and (
+            publish.address.is_unspecified or publish.address.is_loopback
+        )
+        kept = None if near else self._hold(publish)
         try:
-            with self._on_host():
-                if publish.address.version == 6:
-                    kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                kept.bind((str(publish.address), publish.host))
+            if near:
+                self._ports.publish(publish, to)
             self._forwards[publish] = (relay, kept)
             self._load()
         except BaseException:
             self._forwards.pop(publish, None)
-            kept.close()
+            self._let_go(publish, kept)
             raise
 
     def unpublish(self, publish: Publish) -> None:
         """See the protocol."""
         found = self._forwards.pop(publish, None)
         if found is not None:
-            found[1].close()
+            self._let_go(publish, found[1])
             self._load()
+
+    def _hold(self, publish: Publish) -> socket.socket:
+        kind = socket.SOCK_DGRAM if publish.protocol is Protocol.UDP else socket.SOCK_STREAM
+        with self._on_host():
+            kept = socket.socket(_family(publish.address), kind)
+            try:
+                if publish.address.version == 6:
+                    kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                kept.bind((str(publish.address), publish.host))
+            except OSError as error:
+                kept.close()
+                raise refusal(publish, publish.host, error) from error
+        return kept
+
+    def _let_go(self, publish: Publish, kept: socket.socket | None) -> None:
+        if kept is not None:
+            kept.close()
+        self._ports.unpublish(publish)
 
     def members(self, members: tuple[Member, ...]) -> None:
         """See the protocol: those that may reach the host at all are let in by the host's table, too."""
@@ -140,7 +164,7 @@ class VethUplink:
             if not pending:
                 pending.append(loop.call_later(_SETTLE, check))
 
-        del ended  # a link does not fail by itself
+        self._ports.watch(ended)  # a link does not fail by itself
         loop.add_reader(self._events, changed)
 
     def close(self) -> None:
@@ -149,7 +173,9 @@ class VethUplink:
             asyncio.get_running_loop().remove_reader(self._events)
         self._events.close()
         for _, kept in self._forwards.values():
-            kept.close()
+            if kept is not None:
+                kept.close()
+        self._ports.close()
         with suppress(MachineError):
             self._nft.run(hosttable.removed(self._end))
         with self._on_host(), suppress(MachineError):
