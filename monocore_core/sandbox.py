@@ -46,7 +46,7 @@ class Sandbox:
     guest: Guest
     mark: Callable[[str], None]
     stages: list[Stage] = field(factory=list[Stage])
-    _started: bool = False
+    started: bool = False
 
     async def exec(self, request: CommandRequest, *, label: str = "") -> GuestProcess:
         """Start a process; the image's configuration fills what the request leaves out.
@@ -61,8 +61,8 @@ class Sandbox:
         """
         spec = evolve(self.process_spec(request), label=label, keep=bool(label))
         process = await self.guest.spawn(spec)
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             self.mark("exec")
         return process
 

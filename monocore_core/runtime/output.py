@@ -63,13 +63,18 @@ class Listening:
         self._news.set()
 
     @property
+    def full(self) -> bool:
+        """Whether it has no room: somebody listens, slowly."""
+        return self._size > ROOM and not self._closed
+
+    @property
     def closed(self) -> bool:
         """Whether nobody listens any more."""
         return self._closed
 
     async def put(self, stream: Stream, data: bytes) -> None:
         """Hand over, waiting while there is no room."""
-        while self._size > ROOM and not self._closed:
+        while self.full:
             self._room.clear()
             await self._room.wait()
         if not self._closed:
@@ -117,7 +122,7 @@ class Output:
         while pending := [task for task in self._tasks if not task.done()]:
             before = self.touched
             await asyncio.wait(pending, timeout=SILENCE)
-            blocked = any(not one.closed and one._size > ROOM for one in self._listeners)  # noqa: SLF001 - of this module
+            blocked = any(one.full for one in self._listeners)
             if before == self.touched and not blocked and any(not task.done() for task in pending):
                 break
         await self.close()
