@@ -7,7 +7,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.conformance.catching import tables  # noqa: E402 - not before it can be found
+from tests.conformance.catching import tables
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,0 +1,111 @@
+"""The application: which room answers what; errors become problem documents, and whatever is too much is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from attrs import define, field
+
+from monocore_core import __version__
+from monocore_core.errors import MonocoreError
+from monocore_core.metrics import Sampler
+from monocore_core.runtime.figures import Figures
+from monocore_core.runtime.sandboxes import Sandboxes
+from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+log = logging.getLogger("monocore.server")
+
+
+@define(eq=False)
+class Daemon:
+    """What every route has.
+
+    Attributes:
+        sandboxes: of the home.
+        figures: of those that run.
+        ending: set when the daemon is to end; then whether sandboxes are stopped before.
+        started: seconds since the epoch.
+        version: of monocore.
+        requests: under way.
+        touched: when the latest request ended, by :func:`time.monotonic`.
+    """
+
+    sandboxes: Sandboxes
+    figures: Figures
+    ending: asyncio.Future[bool]
+    started: float = field(factory=time.time)
+    version: str = __version__
+    requests: int = 0
+    touched: float = field(factory=time.monotonic)
+
+    @classmethod
+    def of(cls, sandboxes: Sandboxes, sampler: Sampler | None = None) -> Daemon:
+        """For the running event loop."""
+        figures = Figures(sandboxes, sampler or Sampler())
+        return cls(sandboxes, figures, asyncio.get_running_loop().create_future())
+
+
+DAEMON: web.AppKey[Daemon] = web.AppKey("daemon", Daemon)
+
+
+def daemon_of(request: web.Request) -> Daemon:
+    """The daemon that a request is to."""
+    return request.app[DAEMON]
+
+
+def make_app(daemon: Daemon) -> web.Application:
+    """The application of a daemon."""
+    from monocore_core.server import attach, inside, sandboxes, system  # noqa: PLC0415 - they use this module
+
+    app = web.Application(middlewares=[_counted, _explained], client_max_size=0)
+    app[DAEMON] = daemon
+    for room in (system, sandboxes, inside, attach):
+        app.add_routes(room.ROUTES)
+    return app
+
+
+@web.middleware
+async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    daemon = daemon_of(request)
+    daemon.requests += 1
+    try:
+        return await handler(request)
+    finally:
+        daemon.requests -= 1
+        daemon.touched = time.monotonic()
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _answer(
+            problem(
+                error.reason.replace(" ", ""),
+                error.status,
+                f"{request.method} {request.path}: {error.reason}",
+            )
+        )
+    except MonocoreError as error:
+        return _answer(problem_of(error))
+    except ConnectionResetError:
+        raise
+    except Exception as error:
+        log.exception("%s %s failed", request.method, request.path)
+        return _answer(problem_of(error))
+
+
+def _answer(found: dict[str, object]) -> web.Response:
+    status = found["status"]
+    return web.Response(
+        status=status if isinstance(status, int) else 500, text=json.dumps(found), content_type=MEDIA_TYPE
+    )

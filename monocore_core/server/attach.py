@@ -1,0 +1,361 @@
+"""WebSockets: a command with its standard input, its output, its terminal. ``docs/api.md`` has the messages.
+
+Three endpoints differ in how the command is come by, and share the rest: two tasks, one from the client to the command and one
+back, and an end that is told. Each side waits for the other, so memory is bounded by a message and a stream's credit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncGenerator, Mapping
+from typing import Final, TypeVar
+
+from aiohttp import WSMsgType, web
+from attrs import define, field
+
+from monocore_core.errors import Conflict, InvalidInput, MonocoreError
+from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.streams import ByteStream
+from monocore_core.logs import Stream
+from monocore_core.model.events import Event
+from monocore_core.model.guest import ProcessExit, TerminalSize
+from monocore_core.runtime.life import FORCE, Life
+from monocore_core.runtime.output import SILENCE, Listening
+from monocore_core.server.app import daemon_of
+from monocore_core.server.bodies import command_of, order_of, parse_table
+from monocore_core.server.problems import problem_of
+from monocore_core.server.sandboxes import signal_number
+from monocore_core.server.views import view_of_end, view_of_event, view_of_exit
+
+T = TypeVar("T")
+ROUTES = web.RouteTableDef()
+#: Largest message that is taken, bytes.
+MAX_MESSAGE: Final = 4 * 1024 * 1024
+#: Seconds that a client has for its first message.
+FIRST: Final = 30.0
+#: Seconds between two pings.
+HEARTBEAT: Final = 30.0
+#: Bytes of input that wait for a command, before the client has to.
+MAX_WAITING: Final = 16 * 1024 * 1024
+MAX_CHUNK: Final = 256 * 1024
+IN, OUT, ERR = 0, 1, 2
+_MARKS = {Stream.STDOUT: OUT, Stream.STDERR: ERR}
+
+
+@ROUTES.get("/v1/run")
+async def run(request: web.Request) -> web.StreamResponse:
+    """Create a sandbox, start it, and attach."""
+    socket = await _open(request)
+    async with _told(socket):
+        first = await _first(socket)
+        table = first.get("order")
+        if not isinstance(table, dict):
+            raise InvalidInput("the first message has no order")
+        order = order_of({str(key): value for key, value in table.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+        sandboxes = daemon_of(request).sandboxes
+        record = sandboxes.create(order)
+        client = Client(socket)
+        teller = _Teller(socket)
+        heard: list[Listening] = []
+        starting = asyncio.create_task(
+            sandboxes.start(
+                record.id, listener=teller.tell, attach=lambda _, listening: heard.append(listening)
+            )
+        )
+        try:
+            life = await _unless_left(client, starting)
+        finally:
+            await teller.close()
+        await socket.send_json({"started": {"id": record.id, "name": record.name}})
+        await _attend(client, life, heard[0], stdin=first.get("stdin") is True)
+        if not life.ended.done() and not client.detached and first.get("tied") is True:
+            await life.stop(FORCE, number=signal.SIGTERM)
+    return socket
+
+
+@ROUTES.get("/v1/sandboxes/{id}/attach")
+async def attach(request: web.Request) -> web.StreamResponse:
+    """Attach to a sandbox's command."""
+    socket = await _open(request)
+    async with _told(socket):
+        first = await _first(socket)
+        life = daemon_of(request).sandboxes.life(request.match_info["id"])
+        if life.output is None:
+            raise Conflict(f"sandbox {life.record.name} has no command to attach to")
+        listening = life.output.listen()
+        await socket.send_json({"started": {"id": life.record.id, "name": life.record.name}})
+        await _attend(Client(socket), life, listening, stdin=first.get("stdin") is True)
+    return socket
+
+
+@ROUTES.get("/v1/sandboxes/{id}/exec")
+async def execute(request: web.Request) -> web.StreamResponse:
+    """Start a further process, with its standard input and output."""
+    socket = await _open(request)
+    async with _told(socket):
+        table = (await _first(socket)).get("command")
+        if not isinstance(table, dict):
+            raise InvalidInput("the first message has no command")
+        command = command_of({str(key): value for key, value in table.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+        sandboxes = daemon_of(request).sandboxes
+        life = sandboxes.life(request.match_info["id"])
+        with life.used():
+            process = await sandboxes.exec(life.record.id, command)
+            await socket.send_json({"started": {"id": life.record.id, "name": life.record.name}})
+            await _attend_exec(Client(socket), process)
+    return socket
+
+
+async def _open(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=HEARTBEAT, compress=False)
+    await socket.prepare(request)
+    return socket
+
+
+class Client:
+    """What an attached client says: input, signals, its terminal's size, that it leaves.
+
+    It is listened to from the beginning, so that one who goes away is noticed; what it says for the command waits until there is
+    one. Input waits apart, so that a command that does not read keeps no signal away.
+
+    Attributes:
+        gone: done when nothing more will come.
+        detached: whether it said that it leaves.
+        error: what was wrong with what it said, or None.
+    """
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
+        self.detached = False
+        self.error: MonocoreError | None = None
+        self._process: asyncio.Future[GuestProcess | None] = asyncio.get_running_loop().create_future()
+        self._stdin = False
+        self._input: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._waiting = 0
+        self._room = asyncio.Event()
+        self.gone = asyncio.create_task(self._receive())
+        self._feeding = asyncio.create_task(self._feed())
+
+    def serve(self, process: GuestProcess | None, *, stdin: bool) -> None:
+        """From now on what it says is for this process."""
+        self._stdin = stdin
+        self._process.set_result(process)
+
+    async def close(self) -> None:
+        """Stop listening. A repeat does nothing."""
+        for task in (self.gone, self._feeding):
+            task.cancel()
+        await asyncio.gather(self.gone, self._feeding, return_exceptions=True)
+
+    async def _receive(self) -> None:
+        try:
+            async for message in self.socket:
+                if message.type is WSMsgType.TEXT:
+                    await self._heard(parse_table(str(message.data), "a message"))
+                elif message.type is WSMsgType.BINARY:
+                    await self._got(bytes(message.data))
+                if self.detached:
+                    return
+        except MonocoreError as error:
+            self.error = error
+
+    async def _heard(self, table: Mapping[str, object]) -> None:
+        process = await asyncio.shield(self._process)
+        match table:
+            case {"resize": [int() as rows, int() as columns]} if 0 < rows < 65536 and 0 < columns < 65536:
+                if process is not None:
+                    await process.resize(TerminalSize(rows, columns))
+            case {"signal": number}:
+                if process is not None:
+                    await process.signal(signal_number(number))
+            case {"detach": True}:
+                self.detached = True
+            case _:
+                raise InvalidInput(f"a message is not understood: {str(table)[:100]}")
+
+    async def _got(self, data: bytes) -> None:
+        if data[:1] != bytes([IN]):
+            raise InvalidInput("a binary message does not begin with 0")
+        self._input.put_nowait(data[1:] or None)
+        self._waiting += len(data)
+        while self._waiting > MAX_WAITING:
+            self._room.clear()
+            await self._room.wait()
+
+    async def _feed(self) -> None:
+        process = await asyncio.shield(self._process)
+        with contextlib.suppress(MonocoreError):  # the command has ended, or its machine: the end says so
+            while True:
+                data = await self._input.get()
+                if process is not None and self._stdin:
+                    if data is None:
+                        await process.close_stdin()
+                    else:
+                        await process.write_stdin(data)
+                self._waiting -= len(data or b"") + 1
+                self._room.set()
+
+
+@contextlib.asynccontextmanager
+async def _told(socket: web.WebSocketResponse) -> AsyncGenerator[None]:
+    """Tell the client what went wrong, and close."""
+    try:
+        yield
+    except MonocoreError as error:
+        with contextlib.suppress(ConnectionError):
+            await socket.send_json({"error": problem_of(error)})
+    except ConnectionError:
+        pass
+    finally:
+        await socket.close()
+
+
+async def _first(socket: web.WebSocketResponse) -> dict[str, object]:
+    try:
+        message = await socket.receive(FIRST)
+    except TimeoutError:
+        raise InvalidInput(f"no message came within {FIRST:g} s") from None
+    if message.type is not WSMsgType.TEXT:
+        raise InvalidInput("the first message is not text")
+    return parse_table(str(message.data), "the first message")
+
+
+@define(eq=False)
+class _Teller:
+    """Sends events of a start to the client, in order, from wherever they come."""
+
+    socket: web.WebSocketResponse
+    _events: asyncio.Queue[Event | None] = field(
+        factory=lambda: asyncio.Queue[Event | None](4096), init=False
+    )
+    _task: asyncio.Task[None] = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._task = asyncio.create_task(self._send())
+
+    def tell(self, event: Event) -> None:
+        """From any thread; when the client is too slow, what it does not take is left out."""
+        self._loop.call_soon_threadsafe(self._put, event)
+
+    async def close(self) -> None:
+        """Everything that was told has been sent."""
+        await asyncio.sleep(0)  # what threads told last is put first
+        await self._events.put(None)
+        await self._task
+
+    def _put(self, event: Event) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            self._events.put_nowait(event)
+
+    async def _send(self) -> None:
+        while (event := await self._events.get()) is not None:
+            with contextlib.suppress(ConnectionError):
+                await self.socket.send_json({"event": view_of_event(event)})
+
+
+async def _unless_left(client: Client, starting: asyncio.Task[Life]) -> Life:
+    """What ``starting`` gives, unless the client goes away before, which cancels it."""
+    try:
+        await _first_of(client.gone, starting)
+        if not starting.done():
+            raise ConnectionResetError("the client went away")
+        return starting.result()
+    finally:
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+
+
+async def _attend(client: Client, life: Life, listening: Listening, *, stdin: bool) -> None:
+    """Serve an attached client to the command's end, or until it leaves."""
+    client.serve(life.process, stdin=stdin)
+    sending = asyncio.create_task(_send_all(client.socket, listening))
+    ending = asyncio.ensure_future(asyncio.shield(life.ended))
+    try:
+        await _first_of(client.gone, ending)
+        if ending.done():
+            await _first_of(client.gone, sending)
+            end = ending.result()
+            with contextlib.suppress(ConnectionError):
+                await client.socket.send_json(
+                    {"exit": {**view_of_end(end), "oom": end.reason.value == "oom"}}
+                )
+        elif (error := client.error) is not None:
+            raise error
+    finally:
+        listening.close()
+        await client.close()
+        for task in (sending, ending):
+            task.cancel()
+        await asyncio.gather(sending, ending, return_exceptions=True)
+
+
+async def _send_all(socket: web.WebSocketResponse, listening: Listening) -> None:
+    with contextlib.suppress(ConnectionError):
+        async for stream, data in listening:
+            await socket.send_bytes(bytes([_MARKS[stream]]) + data)
+        for mark in (OUT, ERR):
+            await socket.send_bytes(bytes([mark]))
+
+
+async def _attend_exec(client: Client, process: GuestProcess) -> None:
+    """Serve the client of a further process. When it leaves, the process is hung up on, and then killed."""
+    client.serve(process, stdin=True)
+    copying = [
+        asyncio.create_task(_copy(client.socket, mark, source))
+        for mark, source in ((OUT, process.stdout), (ERR, process.stderr))
+    ]
+    ending = asyncio.create_task(process.wait())
+    try:
+        await _first_of(client.gone, ending)
+        if not ending.done():
+            if not client.detached:
+                await _hang_up(process, ending)
+            if (error := client.error) is not None:
+                raise error
+            return
+        ended = ending.result()
+        await _drained(copying, client)
+        with contextlib.suppress(ConnectionError):
+            await client.socket.send_json({"exit": view_of_exit(ended)})
+    finally:
+        await client.close()
+        for task in (*copying, ending):
+            task.cancel()
+        await asyncio.gather(*copying, return_exceptions=True)
+        await asyncio.wait({ending})
+        with contextlib.suppress(MonocoreError):
+            await process.release()
+
+
+async def _hang_up(process: GuestProcess, ending: asyncio.Task[ProcessExit]) -> None:
+    with contextlib.suppress(MonocoreError):
+        for number in (signal.SIGHUP, signal.SIGKILL):
+            await process.signal(number, group=True)
+            await asyncio.wait({ending}, timeout=FORCE)
+            if ending.done():
+                return
+
+
+async def _copy(socket: web.WebSocketResponse, mark: int, source: ByteStream) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await source.read(MAX_CHUNK):
+            await socket.send_bytes(bytes([mark]) + data)
+        await socket.send_bytes(bytes([mark]))
+
+
+async def _drained(copying: list[asyncio.Task[None]], client: Client) -> None:
+    """Wait for the end of a process's output; its children may hold it open: what is silent for a while is given up."""
+    for task in copying:
+        await _first_of(task, client.gone, limit=SILENCE)
+
+
+async def _first_of(
+    one: asyncio.Future[None], other: asyncio.Future[T], *, limit: float | None = None
+) -> None:
+    """Wait until one of the two is done, whichever way, or for so many seconds."""
+    waits: set[asyncio.Future[None] | asyncio.Future[T]] = {one, other}
+    await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)

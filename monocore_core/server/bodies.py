@@ -1,0 +1,128 @@
+"""Requests' words and bodies to values: bounded, strict, every refusal with the place. Pure but for the reading of a body."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TypeVar
+
+from aiohttp import web
+
+from monocore_core.errors import InvalidInput, LimitExceeded
+from monocore_core.model.record import SandboxOrder
+from monocore_core.model.sandbox import CommandRequest
+from monocore_core.serde import structure
+
+T = TypeVar("T")
+#: Largest body that is read whole, bytes.
+MAX_BODY = 4 * 1024 * 1024
+_SWITCH = {"1": True, "true": True, "": True, "0": False, "false": False}
+
+
+async def table_of(request: web.Request) -> dict[str, object]:
+    """The JSON object in a request's body; an empty body is an empty object.
+
+    Raises:
+        InvalidInput: it is none. LimitExceeded: it is too large.
+    """
+    data = await request.content.read(MAX_BODY + 1)
+    while len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1 - len(data))):
+        data += more
+    if len(data) > MAX_BODY:
+        raise LimitExceeded(f"the request's body is larger than {MAX_BODY} bytes")
+    return parse_table(data, "the request's body")
+
+
+def parse_table(data: bytes | str, what: str) -> dict[str, object]:
+    """A JSON object.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if not data.strip():
+        return {}
+    try:
+        found: object = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{what} is not JSON: {str(error)[:200]}") from error
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{what} is not a JSON object")
+    return {str(key): value for key, value in found.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+
+
+def order_of(table: Mapping[str, object]) -> SandboxOrder:
+    """A sandbox's order.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    return structure(table, SandboxOrder, "the order")
+
+
+def command_of(table: Mapping[str, object]) -> CommandRequest:
+    """A further process.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    return structure(table, CommandRequest, "the command")
+
+
+def switch(request: web.Request, name: str, default: bool = False) -> bool:
+    """A parameter that is on or off.
+
+    Raises:
+        InvalidInput: it is neither.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text.lower() not in _SWITCH:
+        raise InvalidInput(f"parameter {name}: {text[:40]!r} is neither 1 nor 0")
+    return _SWITCH[text.lower()]
+
+
+def number(request: web.Request, name: str, most: float = 1e18) -> float | None:
+    """A parameter that is a number from 0 on, or None where it is not given.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    return checked_number(text, f"parameter {name}", most)
+
+
+def checked_number(value: object, what: str, most: float = 1e18) -> float:
+    """``value`` as a number from 0 to ``most``.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        found = (
+            float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        )
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not 0 <= found <= most:
+        raise InvalidInput(f"{what}: {str(value)[:40]!r} is not a number from 0 to {most:g}")
+    return found
+
+
+def path_of(request: web.Request) -> str:
+    """The parameter ``path``: absolute, in the guest.
+
+    Raises:
+        InvalidInput: it is missing or not absolute.
+    """
+    path = request.query.get("path", "")
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidInput(f"parameter path: {path[:200]!r} is not an absolute path")
+    return path
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is not a number")

@@ -1,0 +1,278 @@
+"""The daemon's life: it holds the home's lock, listens, says that it is ready, serves, and leaves; what runs goes on.
+
+Who starts it may wait for it: the descriptor whose number is in ``MONOCORE_READY_FD`` gets ``ready``, or one line with the problem, and is closed.
+With systemd's socket activation (``LISTEN_FDS``, sd_listen_fds(3)) it takes the socket that it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from aiohttp import web
+from attrs import frozen
+
+from monocore_core.config.values import Settings
+from monocore_core.errors import Conflict, MonocoreError, StorageError
+from monocore_core.logs import LogLimits
+from monocore_core.metrics import Sampler
+from monocore_core.runtime.sandboxes import Sandboxes
+from monocore_core.server.app import Daemon, make_app
+from monocore_core.server.problems import problem_of
+from monocore_core.store.atomic import make_directory, storage_errors
+
+READY_VARIABLE = "MONOCORE_READY_FD"
+SOCKET_NAME, LOCK_NAME = "monocore.sock", "daemon.lock"
+#: First descriptor of socket activation.
+_LISTEN_FDS_START = 3
+#: Seconds between two sweeps of the logs, and two looks whether the daemon is idle.
+SWEEP, LOOK = 600.0, 1.0
+log = logging.getLogger("monocore.server")
+
+
+@frozen
+class ServeOptions:
+    """How one daemon is served.
+
+    Attributes:
+        idle_exit: seconds without a request and without anything that runs after which it ends; 0: never.
+        replace: take the place of a daemon that has the home, which is asked to end; its sandboxes run on.
+    """
+
+    idle_exit: float = 0.0
+    replace: bool = False
+
+
+def serve(settings: Settings, options: ServeOptions | None = None) -> int:
+    """Serve a home until told to end; gives an exit status.
+
+    Raises:
+        Conflict: another daemon has the home.
+        ConfigError, StorageError …: it cannot be opened.
+    """
+    with _readiness() as ready:
+        return asyncio.run(_serve(settings, options or ServeOptions(), ready))
+
+
+async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) -> int:
+    home = settings.home
+    with storage_errors(f"make the store in {home}"):
+        make_directory(home)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(await _lock(home, options))
+        listener = stack.enter_context(_listener(settings))
+        sandboxes = await stack.enter_async_context(
+            Sandboxes.open(settings, log_limits=_log_limits(settings))
+        )
+        sampler = Sampler(interval=settings.daemon.metrics_interval)
+        daemon = Daemon.of(sandboxes, sampler)
+        await stack.enter_async_context(_tasks(daemon, options))
+        await stack.enter_async_context(_served(daemon, listener, settings.daemon.stop_grace))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, _end, daemon)
+        ready.say("ready")
+        log.info("serving %s (process %d)", home, os.getpid())
+        if await daemon.ending:
+            await asyncio.gather(
+                *(sandboxes.stop(record.id) for record in sandboxes.all() if record.state.live)
+            )
+        log.info("ending; %d sandboxes run on", sum(record.state.live for record in sandboxes.all()))
+    return 0
+
+
+def _end(daemon: Daemon) -> None:
+    if not daemon.ending.done():
+        daemon.ending.set_result(False)
+
+
+@asynccontextmanager
+async def _served(daemon: Daemon, listener: socket.socket, grace: float) -> AsyncGenerator[None]:
+    runner = web.AppRunner(make_app(daemon), access_log=None, shutdown_timeout=grace, keepalive_timeout=75)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=512).start()
+        yield
+    finally:
+        daemon.sandboxes.book.happenings.close()  # those who follow come to their end
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _tasks(daemon: Daemon, options: ServeOptions) -> AsyncGenerator[None]:
+    tasks = [asyncio.create_task(daemon.figures.run()), asyncio.create_task(_sweep(daemon))]
+    if options.idle_exit > 0:
+        tasks.append(asyncio.create_task(_watch_idleness(daemon, options.idle_exit)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _sweep(daemon: Daemon) -> None:
+    """Now and then remove output that is too old or too much."""
+    while True:
+        with contextlib.suppress(MonocoreError):
+            await asyncio.to_thread(daemon.sandboxes.logs.sweep, time.time_ns())
+        await asyncio.sleep(SWEEP)
+
+
+async def _watch_idleness(daemon: Daemon, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(min(LOOK, seconds))
+        busy = daemon.requests or any(record.state.live for record in daemon.sandboxes.all())
+        if busy:
+            daemon.touched = time.monotonic()
+        elif time.monotonic() - daemon.touched >= seconds:
+            _end(daemon)
+
+
+def _log_limits(settings: Settings) -> LogLimits:
+    wanted = settings.daemon
+    usual = LogLimits()
+    total = wanted.log_total_size or usual.total_bytes
+    return LogLimits(
+        segment_bytes=min(usual.segment_bytes, wanted.log_max_size),
+        sandbox_bytes=max(wanted.log_max_size, 1 << 13),
+        total_bytes=max(total, 1 << 13),
+        age=max(wanted.log_retention, 1.0) if wanted.log_retention else 100 * 365 * 86400.0,
+    )
+
+
+async def _lock(home: Path, options: ServeOptions) -> contextlib.AbstractContextManager[None]:
+    """The home's lock, from the daemon that has it when that is to be replaced."""
+    deadline = time.monotonic() + (30.0 if options.replace else 0.0)
+    asked = False
+    while True:
+        held = _try_lock(home)
+        if held is not None:
+            return _holding(held)
+        if options.replace and not asked:
+            asked = True
+            await asyncio.to_thread(_ask_to_end, home)
+        if time.monotonic() >= deadline:
+            raise Conflict(
+                f"another daemon keeps {home} ({_holder(home)})",
+                hint="monocore serve --replace takes its place",
+            )
+        await asyncio.sleep(0.05)
+
+
+def _try_lock(home: Path) -> int | None:
+    with storage_errors(f"lock {home}"):
+        fd = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"process {os.getpid()}\n".encode(), 0)
+    return fd
+
+
+@contextmanager
+def _holding(fd: int) -> Generator[None]:
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _holder(home: Path) -> str:
+    try:
+        return (home / LOCK_NAME).read_text().strip()[:100] or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _ask_to_end(home: Path) -> None:
+    """Send the holder of the lock a SIGTERM, by which its sandboxes run on."""
+    word, _, number = _holder(home).partition(" ")
+    if word == "process" and number.isdecimal():
+        with contextlib.suppress(OSError):
+            os.kill(int(number), signal.SIGTERM)
+
+
+@contextmanager
+def _listener(settings: Settings) -> Generator[socket.socket]:
+    """The Unix socket: systemd's, or our own, which only its owner may open, and which is removed at the end."""
+    given = _activated()
+    if given is not None:
+        with given:
+            yield given
+        return
+    path = settings.home / (settings.daemon.socket or SOCKET_NAME)
+    with storage_errors(f"listen on {path}"):
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # a path through a descriptor is short, whatever the folder's is: sockets have room for 107 bytes
+        short = f"/proc/self/fd/{folder}/{path.name}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=folder)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+            before = os.umask(0o177)
+            try:
+                listener.bind(short)
+            except OSError as error:
+                raise StorageError(f"cannot listen on {path}: {error.strerror}") from error
+            finally:
+                os.umask(before)
+            listener.listen(512)
+            try:
+                yield listener
+            finally:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path.name, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _activated() -> socket.socket | None:
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+        return None
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
+    return socket.socket(fileno=_LISTEN_FDS_START)
+
+
+class Readiness:
+    """Tells whoever started us whether we serve. The descriptor is closed once it has been told."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def say(self, line: str) -> None:
+        """One line, once; later ones are for nobody."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._fd, line.encode() + b"\n")
+            os.close(self._fd)
+            self._fd = None
+
+
+@contextmanager
+def _readiness() -> Generator[Readiness]:
+    text = os.environ.pop(READY_VARIABLE, "")
+    fd = int(text) if text.isdecimal() else None
+    if fd is not None:
+        os.set_inheritable(fd, False)  # noqa: FBT003 - of the standard library
+    ready = Readiness(fd)
+    try:
+        yield ready
+    except MonocoreError as error:
+        ready.say(json.dumps(problem_of(error)))
+        raise
+    finally:
+        ready.say("")

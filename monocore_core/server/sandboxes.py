@@ -1,0 +1,149 @@
+"""Routes: sandboxes from their beginning to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+from aiohttp import web
+
+from monocore_core.errors import Conflict, InvalidInput, MonocoreError, NotFound
+from monocore_core.model.record import SandboxRecord, SandboxState
+from monocore_core.server.app import daemon_of
+from monocore_core.server.bodies import checked_number, order_of, switch, table_of
+from monocore_core.server.views import view, view_of_end, whole_view
+
+ROUTES = web.RouteTableDef()
+#: Longest that a stop may wait before force, seconds.
+MAX_GRACE = 3600.0
+
+
+@ROUTES.get("/v1/sandboxes")
+async def list_all(request: web.Request) -> web.Response:
+    """Those that run, or all."""
+    records = daemon_of(request).sandboxes.all()
+    wanted = request.query.getall("state", [])
+    states = {state for text in wanted for state in SandboxState if state.value == text}
+    if len(states) != len(set(wanted)):
+        raise InvalidInput(f"unknown state among {wanted}", hint=f"known: {', '.join(SandboxState)}")
+    if not states and not switch(request, "all"):
+        states = {state for state in SandboxState if state.live}
+    labels = [text.partition("=") for text in request.query.getall("label", [])]
+    shown = [
+        view(record)
+        for record in records
+        if (not states or record.state in states) and all(_has(record, *label) for label in labels)
+    ]
+    return web.json_response({"sandboxes": shown})
+
+
+@ROUTES.post("/v1/sandboxes")
+async def create(request: web.Request) -> web.Response:
+    """A new one, started unless that is not wanted."""
+    sandboxes = daemon_of(request).sandboxes
+    start = switch(request, "start", default=True)
+    record = sandboxes.create(order_of(await table_of(request)))
+    if start:
+        try:
+            await sandboxes.start(record.id)
+        except MonocoreError:
+            if not record.order.remove:
+                await sandboxes.remove(record.id)  # whoever asked was told, and has no id to ask again with
+            raise
+    return web.json_response(view(sandboxes.book.now(record)), status=201)
+
+
+@ROUTES.get("/v1/sandboxes/{id}")
+async def inspect(request: web.Request) -> web.Response:
+    """Everything about one."""
+    return web.json_response(whole_view(_record(request)))
+
+
+@ROUTES.delete("/v1/sandboxes/{id}")
+async def remove(request: web.Request) -> web.Response:
+    """Forget one."""
+    await daemon_of(request).sandboxes.remove(request.match_info["id"], force=switch(request, "force"))
+    return web.Response(status=204)
+
+
+@ROUTES.post("/v1/sandboxes/prune")
+async def prune(request: web.Request) -> web.Response:
+    """Forget those that have exited."""
+    sandboxes = daemon_of(request).sandboxes
+    removed: list[str] = []
+    for record in sandboxes.all():
+        if record.state is SandboxState.EXITED:
+            with contextlib.suppress(NotFound, Conflict):  # somebody was quicker
+                await sandboxes.remove(record.id)
+                removed.append(record.id)
+    return web.json_response({"removed": removed})
+
+
+@ROUTES.post("/v1/sandboxes/{id}/start")
+async def start(request: web.Request) -> web.Response:
+    """Start one, again or for the first time."""
+    sandboxes = daemon_of(request).sandboxes
+    life = await sandboxes.start(request.match_info["id"])
+    return web.json_response(view(life.record))
+
+
+@ROUTES.post("/v1/sandboxes/{id}/stop")
+async def stop(request: web.Request) -> web.Response:
+    """Stop one; answers when nothing of it runs any more, or when nothing did."""
+    sandboxes = daemon_of(request).sandboxes
+    table = await table_of(request)
+    grace = table.get("grace")
+    seconds = None if grace is None else checked_number(grace, "grace", MAX_GRACE)
+    record = _record(request)
+    await sandboxes.stop(record.id, seconds)
+    return web.json_response(view(sandboxes.book.now(record)))
+
+
+@ROUTES.post("/v1/sandboxes/{id}/kill")
+async def kill(request: web.Request) -> web.Response:
+    """Send a signal to its command."""
+    table = await table_of(request)
+    number = signal_number(table.get("signal", int(signal.SIGKILL)))
+    await daemon_of(request).sandboxes.kill(request.match_info["id"], number)
+    return web.Response(status=204)
+
+
+@ROUTES.post("/v1/sandboxes/{id}/wait")
+async def wait(request: web.Request) -> web.Response:
+    """How its run ended, when it has."""
+    seconds = (await table_of(request)).get("timeout")
+    limit = None if seconds is None else checked_number(seconds, "timeout", 1e6)
+    try:
+        async with asyncio.timeout(limit):
+            end = await daemon_of(request).sandboxes.wait(request.match_info["id"])
+    except TimeoutError:
+        return web.json_response({"state": _record(request).state.value}, status=202)
+    return web.json_response(view_of_end(end))
+
+
+def signal_number(value: object) -> int:
+    """A signal by number or name.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if isinstance(value, str) and not value.isdecimal():
+        name = value.upper() if value.upper().startswith("SIG") else f"SIG{value.upper()}"
+        found = getattr(signal.Signals, name, None)
+        if isinstance(found, signal.Signals):
+            return int(found)
+    with contextlib.suppress(InvalidInput):
+        number = checked_number(value, "signal", 64)
+        if number >= 1 and number == int(number):
+            return int(number)
+    raise InvalidInput(f"{str(value)[:40]!r} is not a signal", hint="for example TERM, SIGKILL or 15")
+
+
+def _record(request: web.Request) -> SandboxRecord:
+    return daemon_of(request).sandboxes.get(request.match_info["id"])
+
+
+def _has(record: SandboxRecord, name: str, equals: str, value: str) -> bool:
+    found = record.order.labels.get(name)
+    return found is not None and (not equals or found == value)

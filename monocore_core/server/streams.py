@@ -1,0 +1,50 @@
+"""Answers that go on: newline-delimited JSON, and bytes as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+
+from aiohttp import web
+
+NDJSON = "application/x-ndjson"
+#: Seconds without a line after which an empty one is sent, by which a client that went away is noticed.
+HEARTBEAT = 30.0
+
+
+async def begin(request: web.Request, content_type: str) -> web.StreamResponse:
+    """Begin an answer whose length nobody knows yet."""
+    response = web.StreamResponse(headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    await response.prepare(request)
+    return response
+
+
+async def send_line(response: web.StreamResponse, table: Mapping[str, object]) -> None:
+    """One line of NDJSON; waits while the client does not take more."""
+    await response.write(json.dumps(table, separators=(",", ":")).encode() + b"\n")
+
+
+async def stream_bytes(
+    request: web.Request, content_type: str, chunks: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    """Bytes as they come. The first is waited for, so that an error before it is answered as one."""
+    iterator = aiter(chunks)
+    first = await anext(iterator, b"")
+    response = await begin(request, content_type)
+    if first:
+        await response.write(first)
+    async for chunk in iterator:
+        await response.write(chunk)
+    await response.write_eof()
+    return response
+
+
+async def stream_lines(
+    request: web.Request, lines: AsyncIterator[Mapping[str, object]]
+) -> web.StreamResponse:
+    """Objects as they come, a line each."""
+    response = await begin(request, NDJSON)
+    async for line in lines:
+        await send_line(response, line)
+    await response.write_eof()
+    return response
