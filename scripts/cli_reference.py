@@ -12,7 +12,12 @@ from monocore_core.cli.main import COMMANDS
 TARGET = Path(__file__).parents[1] / "docs" / "cli.md"
 WIDTH = 100
 #: Commands of commands.
-ACTIONS = {"images": ("inspect", "rm", "prune", "load", "save")}
+ACTIONS = {
+    "images": ("inspect", "rm", "prune", "load", "save"),
+    "config": ("check", "show", "schema"),
+    "add": ("service",),
+    "remove": ("service",),
+}
 
 INTRODUCTION = """\
 # Command line

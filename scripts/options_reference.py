@@ -1,4 +1,4 @@
-"""Write the tables of options in ``docs/configuration.md`` from the backends' own classes and docstrings."""
+"""Write the tables of keys and options in ``docs/configuration.md`` from the classes that read them, and their docstrings."""
 
 from __future__ import annotations
 
@@ -7,19 +7,97 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
+from monocore_core.config import tables
+from monocore_core.notation.form import ALIASES, Form
 from monocore_core.plugins import Backend, discover
+from monocore_core.schema import meanings
 
 TARGET = Path(__file__).parents[1] / "docs" / "configuration.md"
+KEYS = "## Keys of services"
 HEADING = "## Options of the backends"
+_LIST = "list of: "
+#: Tables of the file, in the order of the page.
+TABLES: Mapping[str, type[object]] = {
+    "`[[service]]`": tables.ServiceTable,
+    "`[service.healthcheck]`": tables.HealthTable,
+    "`[service.network]`": tables.NetworkTable,
+    "`[service.restart]`": tables.RestartTable,
+    "`[[service.secrets]]`": tables.SecretTable,
+    "`[service.disk_limits]`": tables.DiskLimitsTable,
+    "`depends_on`, as a table": tables.DependencyTable,
+    "`volumes`, as a table": tables.VolumeTable,
+    "`group_volumes`": tables.GroupMountTable,
+    "`extends`, as a table": tables.ExtendsTable,
+    "`[[group]]`": tables.GroupTable,
+    "`[[group.volume]]`": tables.GroupVolumeTable,
+    "`[[group.env]]`": tables.GroupEnvTable,
+    "`[daemon]`": tables.DaemonTable,
+}
 
 
 def text() -> str:
     """The page, with the tables that belong into it."""
-    before = TARGET.read_text().partition(HEADING)[0]
-    return f"{before}{HEADING}\n\n" + "\n".join(_section(backend) for backend in discover().backends)
+    before = TARGET.read_text().partition(KEYS)[0]
+    keys = "\n".join(_table(title, kind) for title, kind in TABLES.items())
+    options = "\n".join(_section(backend) for backend in discover().backends)
+    return f"{before}{KEYS}\n\n{keys}\n{HEADING}\n\n{options}"
+
+
+def _table(title: str, kind: type[object]) -> str:
+    """The keys of one table of the file."""
+    hints = get_type_hints(kind, include_extras=True)
+    told = meanings(kind)
+    summary = (inspect.getdoc(kind) or "").partition("\n\n")[0].replace("\n", " ").replace("``", "`")
+    rows = [
+        f"| {_names(one)} | {_written(hints[one.name])} | {_key_default(one)} | {told.get(one.name, '')} |"
+        for one in attrs.fields(cast("type[attrs.AttrsInstance]", kind))
+    ]
+    return "\n".join(
+        [f"### {title}\n\n{summary}\n", "| key | written as | default | |", "|---|---|---|---|", *rows, ""]
+    )
+
+
+def _names(one: attrs.Attribute[object]) -> str:
+    aliases: tuple[str, ...] = one.metadata.get(ALIASES, ())
+    return f"`{one.name}`" + "".join(f", `{alias}`" for alias in aliases)
+
+
+def _written(kind: object) -> str:
+    """How a value of a type is written."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return cast("Form", arguments[1]).written.replace("|", "\\|")
+    if origin is tuple:
+        return f"{_LIST}{_written(arguments[0])}"
+    if origin in (Union, UnionType):
+        arms = list(dict.fromkeys(_written(argument) for argument in arguments if argument is not type(None)))
+        many = {f"{_LIST}{arm}": f"{arm}; or a list of such" for arm in arms}
+        joined = next((text for arm, text in many.items() if arm in arms), None)
+        return "; or ".join(arms) if joined is None else joined
+    if origin is not None:
+        return f"table of: {_written(arguments[1])}"
+    title = next((title for title, one in TABLES.items() if one is kind), "")
+    return f"[table](#{_anchor(title)})" if title else "text"
+
+
+def _anchor(title: str) -> str:
+    """The anchor that Markdown gives a heading."""
+    return re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-")
+
+
+def _key_default(one: attrs.Attribute[object]) -> str:
+    if one.default is attrs.NOTHING:
+        return "required"
+    if isinstance(one.default, bool):
+        return f"`{str(one.default).lower()}`"
+    if isinstance(one.default, str | int | float) and one.default != "":
+        return f"`{one.default:g}`" if isinstance(one.default, float) else f"`{one.default}`"
+    return "`200-399`" if one.default == (200, 399) else ""
 
 
 def _section(backend: Backend) -> str:
@@ -28,20 +106,11 @@ def _section(backend: Backend) -> str:
     fields = attrs.fields(backend.provider.options)
     if not fields:
         return f"{title}\nNo options.\n"
-    meanings = _meanings(inspect.getdoc(backend.provider.options) or "")
+    told = meanings(backend.provider.options)
     rows = [
-        f"| `{one.name}` | {_type(one.type)} | {_default(one)} | {meanings.get(one.name, '')} |"
-        for one in fields
+        f"| `{one.name}` | {_type(one.type)} | {_default(one)} | {told.get(one.name, '')} |" for one in fields
     ]
     return "\n".join([title, "| option | type | default | |", "|---|---|---|---|", *rows, ""])
-
-
-def _meanings(docstring: str) -> Mapping[str, str]:
-    """The entries of a docstring's ``Attributes:``, each on one line."""
-    listed = docstring.partition("Attributes:\n")[2]
-    entries: list[str] = re.split(r"^    (?=\w+: )", listed, flags=re.MULTILINE)
-    pairs = [entry.partition(": ") for entry in entries if entry.strip()]
-    return {name.strip(): " ".join(words.split()).rstrip(".").replace("``", "`") for name, _, words in pairs}
 
 
 def _type(kind: object) -> str:

@@ -9,9 +9,9 @@ from typing import cast
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import settings_for
 from monocore_core.cli.render import print_json
 from monocore_core.cli.services import add_project, members, project_of, services_file, shown
+from monocore_core.cli.settings import settings_for
 from monocore_core.config.load import find_file
 from monocore_core.config.values import Settings
 from monocore_core.errors import ConfigError, InvalidInput

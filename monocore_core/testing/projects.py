@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from attrs import evolve, field, frozen
 
@@ -75,3 +76,8 @@ def same(one: Project, other: Project) -> bool:
     return evolve(one, source=None, warnings=(), inactive=()) == evolve(
         other, source=None, warnings=(), inactive=()
     )
+
+
+def changed(service: Service, changes: Mapping[str, object]) -> Service:
+    """The service with other values of these attributes; for tests that go through all of them."""
+    return cast("Callable[..., Service]", evolve)(service, **changes)

@@ -34,7 +34,7 @@ from monocore_core.model.service import (
     ServiceNetwork,
 )
 from monocore_core.model.volume import VolumeMount
-from monocore_core.testing.projects import FOLDER, Given, project_of, same, service_of
+from monocore_core.testing.projects import FOLDER, Given, changed, project_of, same, service_of
 
 #: As monocore 0.2.1's own example had it.
 OLD = """
@@ -199,7 +199,7 @@ def test_each_key(keys: str, expected: dict[str, object]) -> None:
     given = Given(
         files={"a.env": "# comment\nA=1\nB=2\nHERE\nNOT\n", "sub/b.env": "B=4\n"}, environ={"HERE": "yes"}
     )
-    assert service_of(keys, given) == evolve(Service("web", "alpine"), **expected)
+    assert service_of(keys, given) == changed(Service("web", "alpine"), expected)
 
 
 ANY = IPv4Address("0.0.0.0")

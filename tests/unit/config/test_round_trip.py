@@ -49,6 +49,7 @@ from monocore_core.model.service import (
     ServiceNetwork,
 )
 from monocore_core.model.volume import VolumeMount, in_order
+from monocore_core.notation.form import Json
 from monocore_core.notation.parts import RLIMITS
 from monocore_core.testing.projects import FOLDER, problems_of, project_of, same
 
@@ -93,6 +94,11 @@ RESTARTS = st.builds(
 ) | st.builds(RestartPolicy, st.just(RestartKind.ON_FAILURE), st.integers(1, 99))
 
 
+ADDRESSES: st.SearchStrategy[IPv4Address | IPv6Address] = st.sampled_from(
+    [IPv4Address("0.0.0.0"), IPv4Address("127.0.0.1")]
+) | st.just(IPv6Address("::1"))
+
+
 @st.composite
 def services(draw: st.DrawFn, name: str, number: int, earlier: tuple[str, ...], group: str) -> Service:
     volumes = [
@@ -114,7 +120,7 @@ def services(draw: st.DrawFn, name: str, number: int, earlier: tuple[str, ...], 
                 st.lists(
                     st.tuples(
                         st.integers(1, 65535),
-                        st.sampled_from([IPv4Address("0.0.0.0"), IPv4Address("127.0.0.1"), IPv6Address("::1")]),
+                        ADDRESSES,
                         st.sampled_from([Protocol.TCP, Protocol.UDP]),
                     ),
                     max_size=3,
@@ -220,7 +226,7 @@ def test_resolved_services_resolve_to_themselves() -> None:
 
 
 def test_what_is_secret_by_its_name_is_masked() -> None:
-    document = {
+    document: dict[str, Json] = {
         "service": [
             {
                 "name": "a",

@@ -30,6 +30,7 @@ from monocore_core.model.service import (
 )
 from monocore_core.model.volume import VolumeMount
 from monocore_core.plan.service import command_request, config_hash, sandbox_request
+from monocore_core.testing.projects import changed
 
 FULL = Service(
     name="my_web",
@@ -186,13 +187,13 @@ def test_every_attribute_is_looked_at() -> None:
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_makes_another_instance_changes_the_hash(name: str) -> None:
     assert getattr(FULL, name) != CHANGES[name]
-    assert config_hash(evolve(FULL, **{name: CHANGES[name]})) != config_hash(FULL)
+    assert config_hash(changed(FULL, {name: CHANGES[name]})) != config_hash(FULL)
 
 
 @pytest.mark.parametrize("name", SUPERVISION)
 def test_what_is_supervision_does_not(name: str) -> None:
     assert getattr(FULL, name) != SUPERVISION[name]
-    assert config_hash(evolve(FULL, **{name: SUPERVISION[name]})) == config_hash(FULL)
+    assert config_hash(changed(FULL, {name: SUPERVISION[name]})) == config_hash(FULL)
 
 
 def test_the_hash_is_stable_across_programs_and_orders() -> None:
