@@ -81,7 +81,7 @@ def _written(kind: object) -> str:
         return "; or ".join(arms) if joined is None else joined
     if origin is not None:
         return f"table of: {_written(arguments[1])}"
-    title = next((title for title, one in TABLES.items() if one is kind), "")
+    title = next((title for title, one in TABLES.items() if id(one) == id(kind)), "")
     return f"[table](#{_anchor(title)})" if title else "text"
 
 

@@ -1,5 +1,6 @@
 """What a file means: each key, its defaults, and how services, groups, files and variables come together."""
 
+import re
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -443,3 +444,14 @@ def test_files_of_the_disk(tmp_path: Path) -> None:
     assert found.env == ("X=1",)
     with pytest.raises(NotFound, match=r"no\.toml does not exist"):
         load_project(tmp_path / "no.toml", Reading())
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
+    (example,) = [
+        block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[[service]]" in block
+    ]
+    project = project_of(example)
+    assert project.name == "shop"
+    assert [one.name for one in project.services] == ["web", "db", "cache"]
+    assert project.warnings == ()

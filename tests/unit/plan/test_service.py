@@ -80,6 +80,7 @@ def test_a_service_is_one_sandbox_and_one_command() -> None:
         vcpus=2,
         memory=256 * MIB,
         disk=64 * MIB,
+        disk_limits=DiskLimits(1, 2, 3, 4),
         tmpfs=(TmpfsMount("/t"), TmpfsMount("/run/secrets", 4 * MIB)),
         volumes=(VolumeMount("/z", "p.v"), VolumeMount("/z/y", "/h")),
         network=NetworkRequest(
