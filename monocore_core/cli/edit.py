@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -216,10 +217,13 @@ def _write(path: Path, text: str) -> None:
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     with storage_errors(f"write {path}"):
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+        old = path.stat() if path.exists() else None
         try:
             with temporary.open("x", encoding="utf-8", newline="") as stream:
-                os.fchmod(stream.fileno(), mode)
+                if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+                    with contextlib.suppress(PermissionError):  # then it is ours, as after any other editor
+                        os.fchown(stream.fileno(), old.st_uid, old.st_gid)
+                os.fchmod(stream.fileno(), 0o644 if old is None else stat.S_IMODE(old.st_mode))
                 stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())

@@ -58,12 +58,14 @@ class Reading:
         profiles: that are active.
         host: what it must fit on, or None not to look.
         read_text: reads env files and files that services extend.
+        secrets: whether services may name files, variables and commands of this host as the source of a secret.
     """
 
     environ: Mapping[str, str] = field(default=_NO_ENVIRONMENT, repr=False)
     profiles: frozenset[str] = frozenset()
     host: Host | None = None
     read_text: ReadText = read_text
+    secrets: bool = True
 
 
 def load_project(path: Path, reading: Reading, *, shown: str = "") -> Project:
@@ -105,9 +107,17 @@ def parse_project(
     return _project(root, origin, reading)
 
 
-def remote_reading(profiles: frozenset[str] = frozenset(), host: Host | None = None) -> Reading:
-    """For a document of someone else: it may use neither variables nor files."""
-    return Reading(profiles=profiles, host=host, read_text=refuse_files)
+def remote_reading(
+    profiles: frozenset[str] = frozenset(), host: Host | None = None, *, secrets: bool = False
+) -> Reading:
+    """For a document of someone else: it may use neither variables nor files.
+
+    Args:
+        profiles: that are active.
+        host: what it must fit on.
+        secrets: only for who may read this user's files and run programs as this user anyway.
+    """
+    return Reading(profiles=profiles, host=host, read_text=refuse_files, secrets=secrets)
 
 
 def _document(name: str, origin: Origin, reading: Reading) -> Node:
@@ -221,6 +231,9 @@ def _services(
             continue
         filled = extender.filled(one, node.items)
         service = resolve(read_table(filled, ServiceTable, problems), filled, around)
+        if service.secrets and not reading.secrets:
+            text = "secrets are read on this host, as its user: a request may not ask for any"
+            problems.add_about(filled.at("secrets"), text)
         active = not service.profiles or bool(reading.profiles.intersection(service.profiles))
         entries.append(Entry(service, filled, active))
     return entries

@@ -409,6 +409,14 @@ def test_a_document_of_someone_else_uses_no_files_and_no_variables() -> None:
         "request: service 'a': extends 'b.toml': file 'b.toml' is not read for a request: send what is in it",
         "request: service 'c': envs[0]: variable HOME is not set: set it, or write ${HOME:-text} for a default",
     )
+    secret = {"service": [{"name": "c", "base": "x", "secrets": [{"name": "s", "command": "id"}]}]}
+    with pytest.raises(ConfigError) as caught:
+        parse_project(secret, remote_reading(), folder=FOLDER, shown="request")
+    assert caught.value.brief == (
+        "request: service 'c': secrets are read on this host, as its user: a request may not ask for any"
+    )
+    trusted = parse_project(secret, remote_reading(secrets=True), folder=FOLDER)
+    assert [one.name for one in trusted.services[0].secrets] == ["s"]
     fine = parse_project(
         {"service": [{"name": "c", "base": "x", "envs": ["PATH"]}]}, remote_reading(), folder=FOLDER
     )
