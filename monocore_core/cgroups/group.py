@@ -89,15 +89,17 @@ class Group:
 
         Raises:
             DeadlineExceeded: something remains after ``timeout`` seconds.
+            StorageError: the kernel refused.
         """
         deadline = time.monotonic() + timeout
         while pids := self.pids():
+            if time.monotonic() >= deadline:
+                left = ", ".join(map(str, pids))
+                raise DeadlineExceeded(f"processes {left} of group {self.key!r} do not end")
             handles = {pid: handle for pid in pids if (handle := _pidfd(pid)) is not None}
             try:
                 self._kill(handles)
-                if not _ended(handles.values(), deadline):
-                    left = ", ".join(map(str, self.pids()))
-                    raise DeadlineExceeded(f"processes {left} of group {self.key!r} do not end")
+                _wait(handles.values(), deadline)
             finally:
                 for handle in handles.values():
                     os.close(handle)
@@ -137,25 +139,22 @@ class Group:
 def _pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return None
+    except OSError as error:
+        raise StorageError(f"cannot open process {pid}: {error.strerror}") from error
 
 
-def _ended(handles: Collection[int], deadline: float) -> bool:
-    """Wait until the processes of all these have ended; False when that takes too long."""
+def _wait(handles: Collection[int], deadline: float) -> None:
+    """Until the processes of all these have ended, or the time is up."""
     poll = select.poll()
     for handle in handles:
         poll.register(handle, select.POLLIN)
     left = set(handles)
-    while left:
-        rest = deadline - time.monotonic()
-        ready = poll.poll(max(0, rest) * 1000)
-        for handle, _ in ready:
+    while left and (rest := deadline - time.monotonic()) > 0:
+        for handle, _ in poll.poll(rest * 1000):
             poll.unregister(handle)
             left.discard(handle)
-        if left and not ready and rest <= 0:
-            return False
-    return time.monotonic() < deadline or not handles
 
 
 def _settings(limit: Limit, limits: Limits, *, first: bool) -> Iterator[tuple[str, str]]:
