@@ -149,3 +149,48 @@ def test_limits_change_while_it_runs_and_a_dead_process_is_refused(groups: Cgrou
     with pytest.raises(StorageError, match="No such process"):
         group.attach(child.pid)
     again.remove()
+
+
+ORDINARY = """
+import os, subprocess, sys
+from monocore_core.cgroups import Cgroups, Limit, Limits
+input()
+os.setgroups([])  # not before the imports: the interpreter may be in a folder of root's
+os.setgid(1000)
+os.setuid(1000)
+groups = Cgroups("ordinary")
+assert groups.what_works()[Limit.PIDS] is None, groups.what_works()
+way = groups.survey.way(Limit.PIDS)
+assert way.leaf, way
+group = groups.create("one", Limits(pids=3, cpu=0.5))
+child = subprocess.Popen(["sleep", "1000"])
+group.attach(child.pid)
+assert group.pids() == (child.pid,)
+assert group.usage().pids == 1
+assert Cgroups("ordinary").sweep(()) == ("one",)
+print(child.wait(), open("/proc/self/cgroup").read().strip(), flush=True)
+input()
+"""
+
+
+def test_an_ordinary_user_limits_in_the_group_that_was_delegated() -> None:
+    """What systemd does for a unit with ``Delegate=yes``, done by hand."""
+    ways = {way for limit in (Limit.CPU, Limit.PIDS) if (way := Cgroups(SCOPE).survey.way(limit))}
+    if {way.version for way in ways} != {2}:
+        pytest.skip("needs cgroup v2 with the cpu and pids controllers")
+    base = ways.pop().base
+    unit = base / f"monocore-unit-{uuid.uuid4().hex[:8]}"
+    (base / "cgroup.subtree_control").write_text("+cpu +pids")
+    unit.mkdir()
+    try:
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(unit / name, 1000, 1000)
+        words = [sys.executable, "-c", ORDINARY]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            (unit / "cgroup.procs").write_text(str(child.pid))
+            out, _ = child.communicate("\n\n", timeout=100)
+        assert out == f"-9 0::/{unit.name}/monocore.self\n"
+    finally:
+        for folder in (*unit.glob("*/"), unit):
+            if folder.is_dir():
+                folder.rmdir()
