@@ -12,13 +12,12 @@ from attrs import evolve
 
 from monocore_core.cgroups.group import Group, write
 from monocore_core.cgroups.parse import parse_pids
-from monocore_core.cgroups.survey import Host, Survey, Way, WhyNot, read, survey
+from monocore_core.cgroups.survey import LEAF, Host, Survey, Way, WhyNot, read, survey
 from monocore_core.cgroups.values import Limit, Limits
 from monocore_core.errors import Conflict, DeadlineExceeded, InvalidInput, StorageError, Unsupported
 
 _SCOPE = re.compile(r"[a-z0-9]{1,32}\Z")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}\Z")  # no dot: those are the kernel's files
-_LEAF = "monocore.self"
 
 
 class Cgroups:
@@ -155,7 +154,7 @@ class Cgroups:
 
 def _move_to_leaf(base: Path) -> None:
     """Move the processes of the group that was given to us to a leaf of it: ours, and those that they started."""
-    leaf = base / _LEAF
+    leaf = base / LEAF
     with suppress(FileExistsError):
         leaf.mkdir()
     for pid in parse_pids(read(base / "cgroup.procs")):

@@ -16,6 +16,8 @@ from attrs import field, frozen
 from monocore_core.cgroups.parse import Mount, folder_of, parse_membership, parse_mountinfo, parse_pids
 from monocore_core.cgroups.values import Limit
 
+#: The leaf of a group that was given to us, to which our own processes move.
+LEAF = "monocore.self"
 _LIMIT = 1 << 20
 _DELEGATED = ("trusted.delegate", "user.delegate")
 _V1_HINT = (
@@ -156,6 +158,8 @@ def _second(host: Host, mount: Mount, member: str | None) -> Way | WhyNot:
     own = folder_of(mount, member) if member is not None else None
     if own is None:
         return WhyNot(f"our group of cgroup v2 is not in {mount.point}")
+    if own.name == LEAF:  # where we moved to ourselves: what was given to us is the group above
+        own = own.parent
     chain = [folder for folder in (own, *own.parents) if folder.is_relative_to(mount.point)]
     given = next((folder for folder in chain if host.delegated(folder)), None)
     if given is None:

@@ -191,6 +191,6 @@ def test_an_ordinary_user_limits_in_the_group_that_was_delegated() -> None:
             out, _ = child.communicate("\n\n", timeout=100)
         assert out == f"-9 0::/{unit.name}/monocore.self\n"
     finally:
-        for folder in (*unit.glob("*/"), unit):
-            if folder.is_dir():
-                folder.rmdir()
+        (unit / "cgroup.kill").write_text("1")
+        for folder in sorted((unit, *(path for path in unit.rglob("*") if path.is_dir())), reverse=True):
+            folder.rmdir()

@@ -82,6 +82,16 @@ def test_a_user_unit_with_delegation(host: Callable[..., Host], tmp_path: Path) 
         Cgroups("t", found).create("a", Limits(cpu=1))
 
 
+def test_our_own_leaf_is_not_what_was_delegated(host: Callable[..., Host], tmp_path: Path) -> None:
+    leaf = "user.slice/unit/monocore.self"
+    unit = V2 | {"cgroup.events": "populated 1\n"}
+    groups = {"user.slice/unit": unit, leaf: V2 | {"cgroup.procs": "77\n"}}
+    mount = ["/ CG rw - cgroup2 cgroup2 rw"]
+    found = host(mount, f"0::/{leaf}\n", groups, uid=1000, given=("user.slice/unit",))
+    for again in (found, evolve(found, delegated=nothing)):
+        assert survey(again).ways[Limit.CPU] == Way(2, tmp_path / "cg" / "user.slice/unit")
+
+
 def test_an_application_of_a_users_manager_uses_the_managers_group(
     host: Callable[..., Host], tmp_path: Path
 ) -> None:
