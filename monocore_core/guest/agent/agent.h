@@ -275,7 +275,7 @@ bool kernel_word(const char *name, char *value, size_t size); /* of the kernel's
 unsigned vsock_port(void);           /* that the kernel's command line names, or 0 */
 int vsock_open(unsigned port);       /* the first call: waits for the host */
 int vsock_call(unsigned port);       /* a further one: does not */
-void vsock_again(int timer, bool on); /* wakes the loop until the host is back */
+void vsock_again(int timer, int tries); /* wakes the loop once, the later the more tries there were: an idle guest costs little */
 /* Wait for a uevent, at most `ms`; false when time is up. */
 int uevent_open(void);
 bool uevent_wait(int fd, int64_t deadline);

@@ -29,6 +29,7 @@ static int timer = -1;
 static unsigned vsock; /* port of the host's that the channel calls, or 0 */
 static int again = -1;  /* timer while there is no channel */
 static bool calling;
+static int tries;
 
 int64_t now_ns(void)
 {
@@ -204,11 +205,14 @@ static void call_again(void)
 {
     uint64_t count;
     int fd;
-    if (read(again, &count, sizeof count) > 0 && calling && (fd = vsock_call(vsock)) >= 0) {
-        calling = false;
-        vsock_again(again, false);
-        channel_connected(fd);
+    if (read(again, &count, sizeof count) <= 0 || !calling)
+        return;
+    if ((fd = vsock_call(vsock)) < 0) {
+        vsock_again(again, ++tries);
+        return;
     }
+    calling = false;
+    channel_connected(fd);
 }
 
 static bool handle(const struct epoll_event *event, int signals)
@@ -255,7 +259,8 @@ static _Noreturn void loop(int epoll, int signals)
         busy |= channel_work();
         if (vsock && !calling && channel_lost()) {
             calling = true;
-            vsock_again(again, true);
+            tries = 0;
+            vsock_again(again, tries);
         }
         if (phase != RUNNING)
             shutdown_work(timed_out);

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const int64_t HOST_WAIT = 20LL * 1000000000;
-enum { PAUSE_MS = 50 };
+enum { PAUSE_MS = 50, MOST_PAUSE_MS = 1000 };
 
 bool kernel_word(const char *name, char *value, size_t size)
 {
@@ -62,8 +62,9 @@ int vsock_open(unsigned port)
     return fd;
 }
 
-void vsock_again(int timer, bool on)
+void vsock_again(int timer, int tries)
 {
-    struct itimerspec t = {.it_value.tv_nsec = on ? PAUSE_MS * 1000000L : 0, .it_interval.tv_nsec = on ? PAUSE_MS * 1000000L : 0};
+    int64_t ms = tries < 5 ? PAUSE_MS << tries : MOST_PAUSE_MS;
+    struct itimerspec t = {.it_value = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}};
     timerfd_settime(timer, 0, &t, NULL);
 }

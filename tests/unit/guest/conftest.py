@@ -88,7 +88,7 @@ def agent_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = [f for f in FLAGS if f not in {"-s", "-g0", "-O2"} and "FORTIFY" not in f]
     flags += ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     sources = sorted(os.fspath(p) for p in SOURCES.glob("*.c"))
-    subprocess.run([gcc, *flags, "-o", os.fspath(program), *sources], check=True, timeout=120)
+    subprocess.run([gcc, *flags, "-o", os.fspath(program), *sources], check=True, timeout=300)
     return program
 
 

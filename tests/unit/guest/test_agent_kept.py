@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import subprocess
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,12 @@ from monocore_core.guest.wire import WINDOW
 from monocore_core.model.guest import ProcessExit, ProcessSpec, TerminalSize
 
 PATH = ("PATH=/usr/bin:/bin",)
+
+
+class HostAgent(Protocol):
+    process: subprocess.Popen[bytes]
+
+    async def guest(self) -> Guest: ...
 
 
 class Agent(Protocol):
@@ -210,4 +217,38 @@ async def test_a_connection_that_failed_acknowledges_nothing(guest: Guest, agent
         await asyncio.wait_for(guest.stats(), 20)
     process.stdout.acknowledge(3)
     assert await only(other).stdout.read() == b"hi\n"
+    await other.aclose()
+
+
+def _switches(process: int) -> int:
+    """How often a process went to sleep of itself: every wake-up is followed by one."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("voluntary_ctxt")))
+
+
+async def _quiet(process: int) -> None:
+    """Wait for half a second without a wake-up; what was under way may take a moment to settle."""
+    async with asyncio.timeout(30):
+        before = -1
+        while before != (now := _switches(process)):
+            before = now
+            await asyncio.sleep(0.5)
+
+
+async def test_an_idle_agent_does_not_wake(agent: HostAgent, guest: Guest, tmp_path: Path) -> None:
+    await guest.spawn(kept("echo hi; exec sleep 100"))
+    waiting = await guest.spawn(ProcessSpec(argv=("sleep", "100"), env=PATH, terminal=TerminalSize()))
+    await guest.files.watch(str(tmp_path))
+    full = await guest.spawn(kept("yes", "full"))  # its window is, and nobody acknowledges
+    while full.stdout.offset < WINDOW:
+        await full.stdout.read()
+    await guest.stats()
+    await _quiet(agent.process.pid)
+    await guest.aclose()
+    await _quiet(agent.process.pid)
+    other = await agent.guest()
+    for process in other.adopted.values():
+        await process.signal(9, group=True)
+        await process.wait()
+    assert waiting.id in other.adopted
     await other.aclose()
