@@ -71,6 +71,7 @@ class GuestProcess:
         label: the name that its spec gave it, or "".
         kept: whether its output waits for :meth:`~monocore_core.guest.streams.ByteStream.acknowledge`, across connections; then
             the owner calls :meth:`release` once exit and output are safe.
+        terminal: whether it has one, which :meth:`resize` changes.
         stdout: its output; of a terminal, everything.
         stderr: empty for a terminal.
         stdin: its input.
@@ -82,6 +83,7 @@ class GuestProcess:
         self.id = operation.id
         self.label = operation.label
         self.kept = operation.kept
+        self.terminal = operation.terminal
         self.stdout: ByteStream = operation.outputs[Channel.OUT]
         self.stderr: ByteStream = operation.outputs[Channel.ERR]
         self.stdin = ProcessInput(session, operation)
@@ -195,6 +197,7 @@ class Guest:
         body = encode_spawn(spec)
         operation = self._session.operation()
         operation.label, operation.kept = spec.label, spec.keep
+        operation.terminal = spec.terminal is not None
         for channel in (Channel.OUT, Channel.ERR):
             kept_from = 0 if spec.keep else None
             operation.outputs[channel] = self._session.granter(operation.id, channel, kept_from)

@@ -165,12 +165,14 @@ class Adopted:
         channels: which of its channels are open, a bit each.
         label: the name that the earlier host gave it, or "".
         offsets: of a kept process: the first bytes of its two outputs that were not acknowledged.
+        terminal: whether it has one.
     """
 
     credit: int
     channels: int
     label: str
     offsets: tuple[int, int] | None
+    terminal: bool
 
 
 def decode_adopted(body: bytes) -> Adopted:
@@ -186,7 +188,13 @@ def decode_adopted(body: bytes) -> Adopted:
     if not 0 <= credit <= WINDOW or len(label) > MAX_LABEL or min(offsets) < 0:
         raise GuestError("the guest agent broke the protocol: an adopted process is malformed")
     kept = 5 in numbers and 6 in numbers
-    return Adopted(credit, numbers.get(3, 0), label.decode("utf-8", "replace"), offsets if kept else None)
+    return Adopted(
+        credit=credit,
+        channels=numbers.get(3, 0),
+        label=label.decode("utf-8", "replace"),
+        offsets=offsets if kept else None,
+        terminal=bool(numbers.get(7, 0)),
+    )
 
 
 def decode_stats(body: bytes) -> GuestStats:

@@ -49,6 +49,7 @@ class Operation:
     credit: Credit | None = None
     label: str = ""
     kept: bool = False
+    terminal: bool = False
 
     def fail(self, error: MonocoreError) -> None:
         """Tell everyone who waits."""
@@ -308,6 +309,7 @@ class Session:
         operation = self.operation(frame.id)
         adopted = decode_adopted(frame.payload)
         operation.label, operation.kept = adopted.label, adopted.offsets is not None
+        operation.terminal = adopted.terminal
         for channel in (Channel.OUT, Channel.ERR):
             kept_from = adopted.offsets[channel - 1] if adopted.offsets else None
             operation.outputs[channel] = self.granter(frame.id, channel, kept_from)

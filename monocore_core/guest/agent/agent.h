@@ -138,7 +138,7 @@ struct op {
     int status;
     bool oom;
     int error_fd; /* where the child says what failed; of a connection, the timer until it is made */
-    struct fault fault;
+    struct fault fault; /* of a connection, its text is where to */
     size_t fault_size;
     struct stream out[2];
     struct stream in;

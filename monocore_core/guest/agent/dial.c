@@ -72,10 +72,10 @@ static int target_resolve(struct target *t, struct fault *f)
     return 0;
 }
 
-static void connect_fault(struct fault *f, int err)
+static void connect_fault(struct fault *f, const struct op *op, int err)
 {
-    int code = err == ENOENT || err == ENOTDIR ? F_NO_PATH : err == EINVAL || err == ENOMEM || err == EMFILE ? F_SYSTEM : F_UNREACHABLE;
-    fail(f, code, err, "cannot connect");
+    int code = err == ENOENT || err == ENOTDIR ? F_NO_PATH : err == EACCES || err == EINVAL || err == ENOMEM || err == EMFILE ? F_SYSTEM : F_UNREACHABLE;
+    fail(f, code, err, "cannot connect to %s", op->fault.text);
 }
 
 static void connected(struct op *op)
@@ -116,16 +116,16 @@ void dial_event(struct op *op, bool timed_out)
     if (getsockopt(op->in.fd, SOL_SOCKET, SO_ERROR, &err, &err_size) < 0)
         err = errno;
     if (err) {
-        connect_fault(&f, err);
+        connect_fault(&f, op, err);
         refuse(op, &f);
     } else if (getpeername(op->in.fd, (struct sockaddr *)&peer, &size) == 0) {
         if (is_own(op->in.fd, &peer, size)) {
-            connect_fault(&f, ECONNREFUSED);
+            connect_fault(&f, op, ECONNREFUSED);
             refuse(op, &f);
         } else
             connected(op);
     } else if (timed_out) {
-        fail(&f, F_DEADLINE, 0, "there was no answer in time");
+        fail(&f, F_DEADLINE, 0, "cannot connect to %s: there was no answer in time", op->fault.text);
         refuse(op, &f);
     }
 }
@@ -140,7 +140,7 @@ static int begin(struct op *op, const struct target *t, struct fault *f)
     if (op->error_fd < 0 || timerfd_settime(op->error_fd, 0, &when, NULL) < 0)
         return fail(f, F_SYSTEM, errno, "cannot make a timer");
     if (connect(op->in.fd, &t->where.any, t->size) < 0 && errno != EINPROGRESS) {
-        connect_fault(f, errno);
+        connect_fault(f, op, errno);
         return -1;
     }
     return 0;
@@ -164,6 +164,10 @@ int op_dial(uint32_t id, struct span body, struct fault *f)
         return fail(f, F_LIMIT, 0, "%d operations are under way in the guest", MAX_OPS);
     op->exited = true; /* there is no process */
     op->out[1].ended = true;
+    if (target.path[0])
+        snprintf(op->fault.text, sizeof op->fault.text, "'%s'", target.path);
+    else
+        snprintf(op->fault.text, sizeof op->fault.text, "port %lld of %s", (long long)target.port, target.address);
     if (begin(op, &target, f) < 0) {
         op_free(op);
         return -1;

@@ -351,6 +351,7 @@ static void adopt(struct op *op)
     body_number(&b, 3, (op->in.fd >= 0 && !op->in.ended && !op->in_done) | open[0] << 1 | open[1] << 2);
     if (op->label[0])
         body_text(&b, 4, op->label);
+    body_number(&b, 7, op->terminal);
     for (int i = 0; i < 2 && op->keep; i++)
         body_number(&b, (uint16_t)(5 + i), (int64_t)op->out[i].kept.offset);
     out_frame(K_ADOPTED, 0, op->id, b.data, b.size);

@@ -62,7 +62,7 @@ async def test_a_unix_socket(guest: Guest, tmp_path: Path) -> None:
         await stream.aclose()
         with pytest.raises(GuestError, match="closed"):
             await stream.write(b"x")
-    with pytest.raises(NotFound, match="cannot connect"):
+    with pytest.raises(NotFound, match=r"cannot connect to '.*/missing'"):
         await guest.dial_socket(str(tmp_path / "missing"))
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(tmp_path / "deaf"))
@@ -73,7 +73,7 @@ async def test_a_unix_socket(guest: Guest, tmp_path: Path) -> None:
 async def test_refused_and_unanswered(guest: Guest) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        with pytest.raises(Unreachable, match="refused"):
+        with pytest.raises(Unreachable, match=r"port \d+ of 127.0.0.1: Connection refused"):
             await guest.dial(closed.getsockname()[1])
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))

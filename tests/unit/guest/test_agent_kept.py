@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import subprocess
 from pathlib import Path
 from typing import Protocol
@@ -13,8 +14,9 @@ import pytest
 
 from monocore_core.errors import CommandNotFound, GuestError, InvalidInput
 from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.guest.messages import encode_spawn
 from monocore_core.guest.streams import ByteStream
-from monocore_core.guest.wire import WINDOW
+from monocore_core.guest.wire import WINDOW, Decoder, Frame, Hello, Kind, encode_request
 from monocore_core.model.guest import ProcessExit, ProcessSpec, TerminalSize
 
 PATH = ("PATH=/usr/bin:/bin",)
@@ -22,6 +24,8 @@ PATH = ("PATH=/usr/bin:/bin",)
 
 class HostAgent(Protocol):
     process: subprocess.Popen[bytes]
+
+    def raw(self) -> socket.socket: ...
 
     async def guest(self) -> Guest: ...
 
@@ -163,6 +167,7 @@ async def test_a_terminal_is_detached_and_attached(guest: Guest, agent: Agent) -
     await guest.aclose()
     other = await agent.guest()
     process = only(other)
+    assert process.terminal
     assert (await process.stdout.read()).startswith(b" 77")
     assert await process.stderr.read() == b""
     await process.resize(TerminalSize(40, 100))
@@ -186,6 +191,33 @@ async def test_many_are_told_apart_by_their_labels(guest: Guest, agent: Agent) -
     assert not found["plain"].kept
     assert [await found[f"é-{n}"].stdout.read() for n in range(5)] == [b"%d\n" % n for n in range(5)]
     await found["plain"].signal(9)
+    await other.aclose()
+
+
+@pytest.mark.parametrize("command", ["true", "no-such-command"])
+async def test_a_connection_that_breaks_while_it_begins(guest: Guest, agent: HostAgent, command: str) -> None:
+    """The next hello comes in one go with the request: nobody knows yet whether the program runs."""
+    next_id = (await guest.spawn(ProcessSpec(argv=("true",), env=PATH))).id + 1
+    spec = ProcessSpec(argv=(command,), env=PATH, keep=True, label="early")
+    tokens, nonces = (11, 22), (os.urandom(16), os.urandom(16))
+    with agent.raw() as end:
+        end.sendall(
+            Hello(tokens[0], nonces[0]).encode()
+            + encode_request(tokens[0], Kind.SPAWN, next_id, encode_spawn(spec))
+            + Hello(tokens[1], nonces[1]).encode()
+        )
+        decoder, kinds = Decoder(tokens[1], nonces[1]), list[int]()
+        last = Kind.EXITED if command == "true" else Kind.FAILED
+        while last not in kinds:
+            kinds += [
+                item.kind
+                for item in decoder.feed(end.recv(65536))
+                if isinstance(item, Frame) and item.id == next_id
+            ]
+    assert kinds[0] == Kind.ADOPTED
+    other = await agent.guest()
+    labels = {process.label for process in other.adopted.values()}
+    assert ("early" in labels) == (command == "true")
     await other.aclose()
 
 
