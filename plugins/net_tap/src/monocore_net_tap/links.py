@@ -20,13 +20,12 @@ from typing import cast
 from monocore_core.errors import MachineError, Unauthorized
 from monocore_core.model.network import Traffic
 from monocore_core.model.policy import Address
-from monocore_net_tap import netlink, syscalls
+from monocore_net_tap import batch, netlink, syscalls
+from monocore_net_tap.batch import Batch
 from monocore_net_tap.members import Member, Scene
 from monocore_net_tap.netlink import ignoring_absence, index_of, said
 
 _NODAD = 0x02  # IFA_F_NODAD: nobody else can have the address
-_NTF_MASTER = 0x04
-_PERMANENT = 0x80  # NUD_PERMANENT
 _GROUP_MAC = "02:6d:63:00:{high:02x}:{low:02x}"
 #: A queue of a fifth of a second; what may exceed the limit at once, an eighth of a second's worth: a sender that was not scheduled catches up.
 _LATENCY = "200ms"
@@ -40,10 +39,14 @@ class Links:
 
     def __init__(self) -> None:
         self._ip = netlink.connect()
+        self._batch = Batch()
+        #: Name and index of the bridges that are as they should be.
+        self._bridges: dict[str, int] = {}
 
     def close(self) -> None:
-        """Close the netlink socket."""
+        """Close the netlink sockets."""
         self._ip.close()
+        self._batch.close()
 
     def begin(self, gateways: Sequence[Address]) -> None:
         """Forward packets in this namespace, let no interface configure itself, and have the gateways' addresses before any bridge."""
@@ -77,6 +80,8 @@ class Links:
         name = f"g{group}"
         with said(f"make the bridge {name}"):
             index = index_of(name)
+            if index and self._bridges.get(name) == index:
+                return index
             if not index:
                 self._ip.link(
                     "add", ifname=name, kind="bridge", br_forward_delay=0, br_mcast_snooping=0, br_stp_state=0, mtu=mtu,
@@ -87,6 +92,7 @@ class Links:
             self._ip.link("set", index=index, state="up")
             self._ip.addr("replace", index=index, address=str(four), prefixlen=32)
             self._ip.addr("replace", index=index, address=str(six), prefixlen=128, flags=_NODAD)
+        self._bridges[name] = index
         return index
 
     def attach(self, scene: Scene, member: Member, mtu: int) -> int | None:
@@ -96,16 +102,8 @@ class Links:
             descriptor = self._tap(member)
             try:
                 index = index_of(member.tap)
-                self._ip.link("set", index=index, mtu=mtu, master=bridge, state="up")
-                self._ip.brport(
-                    "set", index=index, isolated=1, learning=0, unicast_flood=0, mcast_flood=0, bcast_flood=0
-                )
-                self._ip.fdb("replace", ifindex=index, lladdr=member.mac, flags=_NTF_MASTER, state=_PERMANENT)
-                for address in (member.address4, member.address6):
-                    self._ip.neigh(
-                        "replace", dst=str(address), lladdr=member.mac, ifindex=bridge, state="permanent"
-                    )
-                    self._ip.route("replace", dst=f"{address}/{address.max_prefixlen}", oif=bridge)
+                entry = batch.forwarding_entry(index, bytes.fromhex(member.mac.replace(":", "")))
+                self._batch.run([*batch.port(index, bridge, mtu), entry, *_entries(member, bridge)])
                 self._limit(index, member.request.limits.download)
             except BaseException:
                 if descriptor is not None:
@@ -116,14 +114,11 @@ class Links:
     def detach(self, member: Member) -> None:
         """Remove a member's tap, route and neighbour; what is gone already is no error."""
         with said(f"remove the tap {member.tap}"):
-            bridge = index_of(member.bridge)
-            for address in (member.address4, member.address6) if bridge else ():
-                target = f"{address}/{address.max_prefixlen}"
-                ignoring_absence(partial(self._ip.route, "del", dst=target, oif=bridge))
-                ignoring_absence(
-                    partial(self._ip.neigh, "del", dst=str(address), lladdr=member.mac, ifindex=bridge)
-                )
-            self.remove(member.tap)
+            bridge, tap = index_of(member.bridge), index_of(member.tap)
+            found = [batch.removal(each) for each in _entries(member, bridge)] if bridge else []
+            if tap:
+                found.append(batch.interface_removed(tap))
+            self._batch.run(found, ignoring=netlink.GONE)
 
     def remove(self, name: str) -> None:
         """Remove an interface; an absent one is no error."""
@@ -166,6 +161,14 @@ class Links:
         if rate:
             burst = max(_LEAST_BURST, rate // _BURSTS)
             self._ip.tc("replace", "tbf", index=index, rate=int(rate * _PART), burst=burst, latency=_LATENCY)
+
+
+def _entries(member: Member, bridge: int) -> Iterator[batch.Change]:
+    """Where a bridge finds a member: by its neighbours and routes."""
+    mac = bytes.fromhex(member.mac.replace(":", ""))
+    for address in (member.address4, member.address6):
+        yield batch.neighbour(bridge, address, mac)
+        yield batch.host_route(bridge, address)
 
 
 def groups(names: frozenset[str]) -> Iterator[int]:

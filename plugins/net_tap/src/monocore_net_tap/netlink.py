@@ -23,7 +23,8 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from monocore_core.errors import MachineError
 
 _MAX_READ = 256 * 1024
-_GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
+#: What the kernel says of a removal when there is nothing any more.
+GONE = (errno.ENODEV, errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
 
 
 class Message(Protocol):
@@ -102,7 +103,7 @@ def ignoring_absence(act: Callable[[], object]) -> None:
     try:
         act()
     except NetlinkError as error:
-        if _code(error) not in _GONE:
+        if _code(error) not in GONE:
             raise
 
 

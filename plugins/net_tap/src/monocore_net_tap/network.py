@@ -79,7 +79,7 @@ class TapNetwork:
         """See the protocol."""
         self._close(key)
         self._attached.discard(key)
-        if key in await self.keys():
+        if await self._has(key):
             await self._client.ask({"op": "detach", "key": key}, start=True)
 
     async def keys(self) -> frozenset[str]:
@@ -88,7 +88,7 @@ class TapNetwork:
 
     async def inspect(self, key: str) -> NetworkStatus | None:
         """See the protocol."""
-        if key not in await self.keys():
+        if not await self._has(key):
             return None
         answer, _ = await self._client.ask({"op": "inspect", "key": key}, start=True)
         if not answer:
@@ -117,9 +117,12 @@ class TapNetwork:
         for key in list(self._taps):
             self._close(key)
 
+    async def _has(self, key: str) -> bool:
+        return await in_thread(lambda: records.has(self._host.state, key))
+
     def _choose(self, key: str, request: NetworkRequest) -> tuple[Publish, ...]:
         """The ports of the host, looked for where the host's ports are to be seen: in our own namespace."""
-        if key in records.keys(self._host.state):
+        if records.has(self._host.state, key):
             return request.publish
         chosen: list[Publish] = []
         for publish in request.publish:
@@ -138,7 +141,7 @@ class TapNetwork:
 
     async def _undo(self, key: str, token: str) -> None:
         with suppress(MonocoreError):
-            start = key in await self.keys()
+            start = await self._has(key)
             await self._client.ask({"op": "detach", "key": key, "token": token}, start=start)
 
     def _close(self, key: str) -> None:

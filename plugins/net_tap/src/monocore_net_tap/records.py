@@ -130,15 +130,24 @@ class Records:
 
 def keys(folder: Path) -> frozenset[str]:
     """Keys of the recorded members, for who is not the keeper."""
+    return frozenset(_keys(folder, "SELECT key FROM members"))
+
+
+def has(folder: Path, key: str) -> bool:
+    """Whether a member is recorded, for who is not the keeper."""
+    return bool(_keys(folder, "SELECT key FROM members WHERE key = ?", key))
+
+
+def _keys(folder: Path, question: str, *values: str) -> list[str]:
     path = folder / FILE
     if not path.exists():
-        return frozenset()
+        return []
     with _errors(path), closing(sqlite3.connect(path, timeout=_BUSY)) as base:
         try:
-            return frozenset(str(row[0]) for row in base.execute("SELECT key FROM members"))
+            return [str(row[0]) for row in base.execute(question, values)]
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):  # made, and not yet filled
-                return frozenset()
+                return []
             raise
 
 
