@@ -37,7 +37,7 @@ BEYOND = {
     "cgnat": "100.64.1.1",
     "ula": "fd12:3456::1",
 }
-_PATIENCE = 20
+_PATIENCE = 60
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@
 The same for root and for an ordinary user, but for the uplink. The host sees one interface and one nft table, or nothing at all.
 
 Modules, from the bottom: ``options members syscalls`` → ``allocate nft policies ruleset links`` → ``holder records ports uplink choice`` → ``ground`` (one step after
-another) → ``resolver names journal denials`` → ``setting keeper`` (the process); ``messages client network`` are the core's side.
+another) → ``resolver names journal denials`` → ``setting serving keeper`` (the process); ``messages client network`` are the core's side.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from monocore_net_tap.members import Member
 #: Name of the uplink's interface in our namespace.
 INTERFACE = "up0"
 
+#: Has something carried out later, in the thread that makes all changes.
+Act = Callable[[Callable[[], None]], None]
+
 
 class Uplink(Protocol):
     """An open way out.
@@ -73,8 +76,13 @@ class Uplink(Protocol):
         """These are attached now."""
         ...
 
-    def watch(self, ended: Callable[[], None]) -> None:
-        """Call back, in the running loop, when the uplink has failed and the keeper must start again."""
+    def watch(self, ended: Callable[[], None], act: Act) -> None:
+        """Call back, in the running loop, when the uplink has failed and the keeper must start again.
+
+        Args:
+            ended: is called then.
+            act: carries out in the thread of all other methods what is to be done there: libnftables allows no other.
+        """
         ...
 
     def close(self) -> None:

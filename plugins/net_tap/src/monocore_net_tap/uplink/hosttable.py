@@ -141,6 +141,17 @@ def whole(end: HostEnd, forwards: Iterable[Forward], trusted: Collection[Address
     return removed(end) + text
 
 
+def trust(end: HostEnd, added: Collection[Address], gone: Collection[Address]) -> str:
+    """Addresses that may reach the host from now on, and no more: what an attachment costs is the same with a thousand others."""
+    lines: list[str] = []
+    for verb, addresses in (("add", added), ("delete", gone)):
+        for version in (4, 6):
+            found = sorted(str(each) for each in addresses if each.version == version)
+            if found:
+                lines.append(f"{verb} element inet {end.table} trusted{version} {{ {', '.join(found)} }}")
+    return "\n".join([*lines, ""])
+
+
 def removed(end: HostEnd) -> str:
     """Nothing of ours, whether or not there was something."""
     return f"add table inet {end.table}\ndelete table inet {end.table}\n"

@@ -8,6 +8,7 @@ from monocore_core.errors import Unsupported
 from monocore_core.model.network import Publish
 from monocore_core.model.policy import Address
 from monocore_net_tap.members import Member
+from monocore_net_tap.uplink import Act
 
 
 class NoUplink:
@@ -38,8 +39,9 @@ class NoUplink:
     def members(self, members: tuple[Member, ...]) -> None:
         """Nothing to do."""
 
-    def watch(self, ended: Callable[[], None]) -> None:
+    def watch(self, ended: Callable[[], None], act: Act) -> None:
         """It never fails."""
+        del ended, act
 
     def close(self) -> None:
         """Nothing to do."""

@@ -16,7 +16,7 @@ from monocore_core.model.policy import Address
 from monocore_net_tap.members import Member
 from monocore_net_tap.netlink import connected, said
 from monocore_net_tap.ports.forwarder import Forwarder
-from monocore_net_tap.uplink import INTERFACE
+from monocore_net_tap.uplink import INTERFACE, Act
 
 #: The network of slirp4netns' IPv6, which cannot be chosen; of pasta's, for which it is as good as another.
 SIX = IPv6Network("fd00::/64")
@@ -76,8 +76,9 @@ class ProcessUplink:
     def members(self, members: tuple[Member, ...]) -> None:
         """The process does not know them."""
 
-    def watch(self, ended: Callable[[], None]) -> None:
+    def watch(self, ended: Callable[[], None], act: Act) -> None:
         """See the protocol."""
+        del act
         loop = asyncio.get_running_loop()
         pidfd = os.pidfd_open(self.process.pid)
 

@@ -26,7 +26,7 @@ from monocore_net_tap.members import Member
 from monocore_net_tap.netlink import connected, ignoring_absence, index_of, said
 from monocore_net_tap.nft import Nft
 from monocore_net_tap.ports.forwarder import Forwarder
-from monocore_net_tap.uplink import INTERFACE, hosttable
+from monocore_net_tap.uplink import INTERFACE, Act, hosttable
 from monocore_net_tap.uplink.hosttable import Forward, HostEnd
 
 _NFT_EVENTS = 7  # NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h
@@ -59,6 +59,7 @@ class VethUplink:
         self._ports = Forwarder()
         self._host = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._own = -1
+        self._closed = False
         self._nft = Nft()
         self._events = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, syscalls.NETLINK_NETFILTER
@@ -142,33 +143,41 @@ class VethUplink:
             if verdicts[member.request.policy]
             for address in (member.address4, member.address6)
         )
-        if trusted != self._trusted:
-            self._trusted = trusted
+        added, removed = trusted - self._trusted, self._trusted - trusted
+        self._trusted = trusted
+        if not (added or removed):
+            return
+        try:
+            self._nft.run(hosttable.trust(self._end, added, removed))
+        except MachineError:  # somebody has flushed the table, or taken something out of it
             self._load()
 
-    def watch(self, ended: Callable[[], None]) -> None:
+    def watch(self, ended: Callable[[], None], act: Act) -> None:
         """See the protocol. The table is put back when somebody has flushed it (a firewall's reload)."""
         loop = asyncio.get_running_loop()
         pending: list[asyncio.TimerHandle] = []
 
-        def check() -> None:
+        def look() -> None:
             pending.clear()
-            with suppress(MachineError):
-                if not self._nft.has_table("inet", self._end.table):
-                    self._load()
+            act(self._put_back)
 
         def changed() -> None:
             with suppress(OSError):
                 while self._events.recv(65536):
                     pass
             if not pending:
-                pending.append(loop.call_later(_SETTLE, check))
+                pending.append(loop.call_later(_SETTLE, look))
 
         self._ports.watch(ended)  # a link does not fail by itself
         loop.add_reader(self._events, changed)
 
+    def _put_back(self) -> None:
+        if not self._closed and not self._nft.has_table("inet", self._end.table):
+            self._load()
+
     def close(self) -> None:
         """See the protocol."""
+        self._closed = True  # a look at the table may be on its way, and would put it back
         with suppress(RuntimeError):
             asyncio.get_running_loop().remove_reader(self._events)
         self._events.close()
