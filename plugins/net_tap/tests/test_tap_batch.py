@@ -6,7 +6,7 @@ import errno
 import os
 import struct
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from monocore_net_tap import batch
@@ -20,7 +20,7 @@ MAC = bytes.fromhex("0212345678ab")
 
 def read(*changes: batch.Change) -> list[Any]:
     data = b"".join(batch.encode(each, number) for number, each in enumerate(changes, start=1))
-    found = list(MarshalRtnl().parse(data))
+    found: list[Any] = list(cast("Any", MarshalRtnl()).parse(data))
     assert [each["header"]["sequence_number"] for each in found] == list(range(1, len(changes) + 1))
     assert all(each["header"]["flags"] & 5 == 5 for each in found), "each asks, and is acknowledged"
     return found

@@ -78,7 +78,6 @@ def test_a_pasta_that_carries_nothing_is_tried_once_and_passed_over(
 
 
 def test_what_is_missing_is_named(programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    del programs
     problem = choice.obstacle(UplinkKind.AUTO, tmp_path, rootless=True)
     assert problem is not None
     assert problem.reason == "slirp4netns is not installed"
@@ -89,10 +88,11 @@ def test_what_is_missing_is_named(programs: Path, tmp_path: Path, monkeypatch: p
     assert choice.obstacle(UplinkKind.NONE, tmp_path, rootless=True) is None
     assert choice.obstacle(UplinkKind.AUTO, tmp_path, rootless=False) is None
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    put(programs, "pasta", _COUNTS.format(log=tmp_path / "log"))
     problem = choice.obstacle(UplinkKind.PASTA, tmp_path, rootless=False)
     assert problem is not None
     assert problem.reason == "pasta serves ordinary users alone"
+    assert not (tmp_path / "log").exists()
 
 
 def test_pasta_is_told_to_carry_packets_and_no_more() -> None:

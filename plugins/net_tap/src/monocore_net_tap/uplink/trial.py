@@ -16,6 +16,7 @@ import sys
 from contextlib import suppress
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import cast
 
 from monocore_core.vmmkit.process import boot_id
 from monocore_net_tap.uplink import pasta
@@ -106,7 +107,9 @@ def _read(cache: Path) -> dict[str, bool]:
             found = json.loads(file.read(_MAX_SIZE))
     except (OSError, ValueError):
         return {}
-    return {str(key): value is True for key, value in found.items()} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {key: value is True for key, value in cast("dict[str, object]", found).items()}
 
 
 def _write(cache: Path, verdicts: dict[str, bool]) -> None:
