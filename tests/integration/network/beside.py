@@ -47,7 +47,7 @@ _PATIENCE = 10.0
 
 async def main(folder: Path, image: str) -> None:
     _nft("-f", "-", text=FOREIGN)
-    result: dict[str, object] = {"foreign before": foreign()}
+    result: dict[str, object] = {"foreign before": foreign(), "sysctls before": sysctls()}
     options = {"net_tap": {"uplink": "veth", "linger": 0.5}}
     request = NetworkRequest("", "box", parse_policy("public"), (Publish(PORT),))
     async with (
@@ -58,6 +58,7 @@ async def main(folder: Path, image: str) -> None:
         assert await echo.stdout.read(100) == b"ready\n"
         result["at first"] = await seen(folder, box)
         result["foreign beside us"] = foreign()
+        result["sysctls beside us"] = sysctls()
         _nft("flush", "ruleset")  # as firewalls do on a reload
         _nft("-f", "-", text=FOREIGN)
         await asyncio.to_thread(wait, lambda: "monocore_" in ours())
@@ -65,6 +66,7 @@ async def main(folder: Path, image: str) -> None:
     await asyncio.to_thread(wait, lambda: not ours())
     result["ours at the end"] = ours()
     result["foreign after"] = foreign()
+    result["sysctls after"] = sysctls()
     (folder / "result.json").write_text(json.dumps(result))
 
 
@@ -95,6 +97,18 @@ def wait(until: Callable[[], bool]) -> None:
 def foreign() -> str:
     """The tables of the other program, as nft tells them."""
     return _nft("list", "table", "inet", "monocore_not_ours") + _nft("list", "table", "ip", "nat")
+
+
+def sysctls() -> str:
+    """Every network setting, but for those of our own interface, which go with it, and for counters."""
+    done = subprocess.run(
+        ["sysctl", "-a", "--pattern", "^net[.](ipv4|ipv6)[.](conf[.]|ip_forward|ip_nonlocal)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    return "\n".join(line for line in done.stdout.splitlines() if ".mc-" not in line)
 
 
 def ours() -> str:

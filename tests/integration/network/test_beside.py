@@ -74,6 +74,12 @@ def test_other_programs_tables_stay_as_they_are(result: dict[str, Any]) -> None:
     assert result["ours at the end"] == ""
 
 
+def test_the_hosts_settings_stay_as_they_are(result: dict[str, Any]) -> None:
+    """Not even while there are sandboxes: forwarding is set on our own interface alone."""
+    assert "net.ipv4.conf.lan0.forwarding" in result["sysctls before"]
+    assert result["sysctls before"] == result["sysctls beside us"] == result["sysctls after"]
+
+
 def test_a_firewall_that_forwards_for_nobody_is_gone_round(made: World, result: dict[str, Any]) -> None:
     """Nothing in our tables could let through what Docker's or firewalld's drop: the sandboxes leave as the host's own traffic."""
     del result  # its sandbox is gone
