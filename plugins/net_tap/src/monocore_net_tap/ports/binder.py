@@ -36,6 +36,7 @@ def bind(binder: Child, publish: Publish) -> int:
     if descriptor is None:
         result(answer)
         raise MachineError("net_tap: no socket came with the answer")
+    binder.hear()  # that its own copy is closed: who closes the socket now, ends it
     return descriptor
 
 
@@ -50,6 +51,7 @@ def _serve(link: socket.socket) -> None:
             continue
         with made:
             child.send(link, {}, made.fileno())
+        child.send(link, {})
 
 
 def listening(address: str, port: int, protocol: Protocol) -> socket.socket:

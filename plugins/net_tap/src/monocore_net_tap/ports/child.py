@@ -38,6 +38,19 @@ class Child:
         """
         try:
             send(self.link, message, descriptor)
+        except OSError as error:
+            raise MachineError(
+                f"net_tap: the process for published ports does not answer: {error}"
+            ) from error
+        return self.hear()
+
+    def hear(self) -> tuple[Message, int | None]:
+        """The next message of the process.
+
+        Raises:
+            MachineError: the process is gone, or says nothing.
+        """
+        try:
             answer = receive(self.link)
         except OSError as error:
             raise MachineError(
