@@ -147,3 +147,39 @@ def test_a_setting_that_forbids_user_namespaces_is_named(tmp_path: Path) -> None
     problem = shares_problem(QemuOptions(virtiofsd=program), tmp_path)
     assert problem is not None
     assert "user.max_user_namespaces is 0" in problem
+
+
+#: As a user with a supplementary group, in the namespace that enter.py makes for one: what the kernel and virtiofsd say before and after.
+AS_A_USER = """
+import os, runpy, subprocess, sys
+enter = runpy.run_path(sys.argv[1])
+os.setgroups([4000])
+os.setgid(4000)
+os.setuid(4000)
+enter["_LIBC"].prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: whoever changed their user may not write /proc/self else
+enter["become_root"]()
+try:
+    os.setgroups([])
+except PermissionError:
+    print("refused")
+enter["keep_groups"]()
+os.setgroups([])
+print(len(os.getgroups()), flush=True)
+os.execv(sys.argv[2], [sys.argv[2], "--help"])
+"""
+
+
+@pytest.mark.root
+def test_a_users_groups_are_no_obstacle() -> None:
+    program = find_virtiofsd(None)
+    if program is None:
+        pytest.skip("needs virtiofsd (Debian package qemu-system-common)")
+    words = [sys.executable, "-I", "-S", "-c", AS_A_USER, enter.__file__, os.fspath(program)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines()[:2] == ["refused", "1"], done.stderr
+    assert "setgroups" not in done.stderr
+    assert flavour_of(done.stdout + done.stderr) is flavour(program, program.stat().st_mtime_ns)
+
+
+def test_the_one_in_c_is_known_by_what_it_tells_a_user() -> None:
+    assert flavour_of("setgroups() failed with error=1:Operation not permitted\n") is Flavour.C

@@ -5,10 +5,11 @@
 is ever left mounted on the host, and read-only is enforced by the kernel, whatever the program does or a guest talks it into. A
 file is bound as ``stage/tag/file``. Paths are opened without following any symbolic link: they were resolved, and judged, before.
 
-An ordinary user gets a user namespace in which they are root; files of other users appear as nobody's there.
+An ordinary user gets a user namespace in which they are root; files of other users appear as nobody's there. Their supplementary
+groups cannot be given up there, which QEMU's virtiofsd insists on: it is told that it has.
 
 This file imports no other of ours: it starts in milliseconds, in one thread, as unshare(2) of a user namespace demands.
-See mount_namespaces(7), mount_setattr(2), openat2(2).
+See mount_namespaces(7), mount_setattr(2), openat2(2), seccomp(2).
 """
 
 from __future__ import annotations
@@ -37,6 +38,15 @@ RESOLVE_NO_SYMLINKS = 0x04
 SYS_OPENAT2 = 437
 SYS_MOUNT_SETATTR = 442
 AT_FDCWD = -100
+PR_SET_SECCOMP = 22
+PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
+SECCOMP_RET_ERRNO = 0x00050000
+SECCOMP_RET_ALLOW = 0x7FFF0000
+#: By machine: ``AUDIT_ARCH_*`` of linux/audit.h, and the number of setgroups(2).
+SETGROUPS = {"x86_64": (0xC000003E, 116), "aarch64": (0xC00000B7, 159)}
+#: Of classic BPF: load a word of ``struct seccomp_data``, jump if equal, return.
+BPF_LOAD, BPF_JUMP_EQUAL, BPF_RETURN = 0x20, 0x15, 0x06
 #: Status with which we end when the folders could not be put together; the reason is on standard error.
 FAILED = 71
 
@@ -59,6 +69,23 @@ class _MountAttr(ctypes.Structure):
         ("propagation", ctypes.c_uint64),
         ("userns_fd", ctypes.c_uint64),
     )
+
+
+class _Filter(ctypes.Structure):
+    """``struct sock_filter`` of linux/filter.h."""
+
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("jt", ctypes.c_uint8),
+        ("jf", ctypes.c_uint8),
+        ("k", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    """``struct sock_fprog`` of linux/filter.h."""
+
+    _fields_ = (("len", ctypes.c_uint16), ("filter", ctypes.POINTER(_Filter)))
 
 
 def _check(result: int, what: str) -> int:
@@ -116,6 +143,33 @@ def become_root() -> None:
             file.write(text)
 
 
+def keep_groups() -> None:
+    """Let setgroups(2) do nothing, successfully, for us and what we become.
+
+    The kernel forbids it in the user namespace that an ordinary user makes, and QEMU's virtiofsd ends when it fails. The groups stay
+    those of the user, who may reach the same files with them anyway.
+    """
+    machine = os.uname().machine
+    if machine not in SETGROUPS:
+        return
+    architecture, number = SETGROUPS[machine]
+    steps = (
+        _Filter(BPF_LOAD, 0, 0, 4),  # the architecture of the call
+        _Filter(BPF_JUMP_EQUAL, 0, 3, architecture),
+        _Filter(BPF_LOAD, 0, 0, 0),  # its number
+        _Filter(BPF_JUMP_EQUAL, 0, 1, number),
+        _Filter(BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO),  # with the error 0: success
+        _Filter(BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW),
+    )
+    program = _Program(len(steps), (_Filter * len(steps))(*steps))
+    zero = ctypes.c_ulong(0)
+    _check(_LIBC.prctl(PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), zero, zero, zero), "no new privileges")
+    _check(
+        _LIBC.prctl(PR_SET_SECCOMP, ctypes.c_ulong(SECCOMP_MODE_FILTER), ctypes.byref(program), zero, zero),
+        "seccomp filter",
+    )
+
+
 def bind(path: str, target: str, hidden: list[str], *, readonly: bool) -> None:
     """Show a folder, or a file as ``file`` in a folder, at ``target``; what is ``hidden`` below it is an empty folder."""
     os.mkdir(target, 0o755)  # noqa: PTH102
@@ -137,7 +191,8 @@ def main(words: list[str]) -> int:
     request, program, *arguments = words
     asked = json.loads(request)
     try:
-        if os.geteuid() == 0:
+        rooted = os.geteuid() == 0
+        if rooted:
             unshare(CLONE_NEWNS)
         else:
             become_root()
@@ -146,6 +201,8 @@ def main(words: list[str]) -> int:
         mount("shares", stage, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0755,size=1m")
         for share in asked["shares"]:
             bind(share["path"], f"{stage}/{share['tag']}", share["hidden"], readonly=share["readonly"])
+        if not rooted:
+            keep_groups()
         os.execv(program, [program, *arguments])  # noqa: S606 - that is the purpose
     except OSError as error:
         sys.stderr.write(f"{error.filename or program}: {error.strerror}\n")

@@ -23,6 +23,8 @@ _PLACES = (
     "/usr/libexec/qemu/virtiofsd",
 )
 _PATIENCE = 10.0
+#: All that the one in C says to an ordinary user, whatever it is asked (enter.py lets it serve them all the same).
+_GROUPS_KEPT = "setgroups() failed"
 
 
 class Flavour(StrEnum):
@@ -65,7 +67,7 @@ def flavour_of(help_text: str) -> Flavour | None:
     """What a program is, by its own help."""
     if "--shared-dir" in help_text:
         return Flavour.RUST
-    return Flavour.C if "-o source=" in help_text else None
+    return Flavour.C if "-o source=" in help_text or _GROUPS_KEPT in help_text else None
 
 
 def arguments(which: Flavour, stage: Path, listener: int) -> list[str]:
