@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def libraries() -> Libraries:
 
 @pytest.fixture
 async def server(libraries: Libraries) -> AsyncIterator[ForkServer]:
-    started = await ForkServer.start(libraries)
+    started = await ForkServer.start(libraries, Path(sys.executable))
     try:
         yield started
     finally:
@@ -121,7 +122,7 @@ async def test_the_end_of_a_machine_is_reported(server: ForkServer, tmp_path: Pa
 
 
 async def test_the_server_that_dies_takes_nobody_by_surprise(libraries: Libraries, tmp_path: Path) -> None:
-    server = await ForkServer.start(libraries)
+    server = await ForkServer.start(libraries, Path(sys.executable))
     sink = os.open(tmp_path / "console", os.O_WRONLY | os.O_CREAT)
     try:
         server.process.signal(signal.SIGKILL)
@@ -139,7 +140,7 @@ async def test_a_library_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     nonsense = tmp_path / "libkrun.so"
     nonsense.write_text("not a library")
     with pytest.raises(MachineError, match=r"libkrun cannot be loaded: .*libkrun\.so"):
-        await ForkServer.start(Libraries(nonsense, None))
+        await ForkServer.start(Libraries(nonsense, None), Path(sys.executable))
 
 
 def test_where_it_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -46,8 +45,12 @@ class ForkServer:
         self._loop.add_reader(connection.fileno(), self._on_message)
 
     @staticmethod
-    async def start(libraries: Libraries) -> ForkServer:
+    async def start(libraries: Libraries, program: Path) -> ForkServer:
         """Start a server, which loads the libraries.
+
+        Args:
+            libraries: to load.
+            program: the Python that it runs in (:func:`~monocore_vmm_libkrun.launcher.interpreter`).
 
         Raises:
             MachineError: it cannot, with its reason.
@@ -56,7 +59,7 @@ class ForkServer:
         ours.setblocking(False)  # noqa: FBT003
         read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         words = [str(libraries.krun), *([str(libraries.firmware)] if libraries.firmware else [])]
-        argv = [sys.executable, "-I", "-m", "monocore_vmm_libkrun.server", str(theirs.fileno()), *words]
+        argv = [os.fspath(program), "-I", "-m", "monocore_vmm_libkrun.server", str(theirs.fileno()), *words]
         said = LastWords(read)
         try:
             process = spawn(argv, stderr=write, inherit=(theirs.fileno(), read), tied=False)

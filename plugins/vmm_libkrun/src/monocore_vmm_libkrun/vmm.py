@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attrs import evolve
 
+from monocore_core.concurrency import in_thread
 from monocore_core.errors import Conflict, NotFound, StorageError, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
 from monocore_core.model.machine import MachineSpec, Share
@@ -18,6 +19,7 @@ from monocore_core.vmmkit import sockets
 from monocore_core.vmmkit.console import ConsolePump
 from monocore_vmm_libkrun.calls import build_calls, check_path
 from monocore_vmm_libkrun.forks import ForkServer
+from monocore_vmm_libkrun.launcher import interpreter
 from monocore_vmm_libkrun.library import INSTALL_HINT, find
 from monocore_vmm_libkrun.machine import KrunMachine
 from monocore_vmm_libkrun.options import KrunOptions
@@ -29,10 +31,12 @@ class KrunVmm:
     Args:
         options: as configured.
         capabilities: what the provider promises.
+        cache: folder of the backend's, for the launcher that some systems need.
     """
 
-    def __init__(self, options: KrunOptions, capabilities: VmmCapabilities) -> None:
+    def __init__(self, options: KrunOptions, capabilities: VmmCapabilities, cache: Path) -> None:
         self._options = options
+        self._cache = cache
         self._capabilities = capabilities
         self._server: ForkServer | None = None
         self._opening = asyncio.Lock()
@@ -88,7 +92,9 @@ class KrunVmm:
                 libraries = find(self._options)
                 if libraries is None:
                     raise NotFound("libkrun is not installed", hint=INSTALL_HINT)
-                self._server = await ForkServer.start(libraries)
+                self._server = await ForkServer.start(
+                    libraries, await in_thread(lambda: interpreter(self._cache))
+                )
             return self._server
 
     async def _launch(self, spec: MachineSpec, server: ForkServer) -> KrunMachine:
@@ -165,13 +171,12 @@ async def open_vmm(
     host: Host, options: KrunOptions, capabilities: VmmCapabilities
 ) -> AsyncGenerator[KrunVmm]:
     """The backend, for as long as the context lasts."""
-    del host
     if sys.platform == "darwin":
         raise Unsupported(
-            "vmm_libkrun on macOS needs a launcher that is signed for Hypervisor.framework",
+            "vmm_libkrun watches machines by pidfds and /proc, which macOS does not have",
             hint="see the README",
         )
-    vmm = KrunVmm(options, capabilities)
+    vmm = KrunVmm(options, capabilities, host.cache)
     try:
         yield vmm
     finally:
