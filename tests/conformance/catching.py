@@ -14,6 +14,10 @@ from attrs import define, field, frozen
 
 _ROOT = Path(__file__).parents[2]
 _LIMIT = 500.0
+#: Profile of hypothesis: that a fake is caught is enough, by the smallest example or not.
+UNSHRUNK = "unshrunk"
+#: What ``conftest.py`` says of a test that took too long.
+_CUT_OFF = "took longer than"
 
 
 @frozen
@@ -39,7 +43,7 @@ def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, 
     """
     nodes = [f"tests/conformance/{module}::{name}::{clause}" for clause, name in wanted.items()]
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-    words.append(f"--basetemp={report.with_suffix('.d')}")
+    words += [f"--basetemp={report.with_suffix('.d')}", f"--hypothesis-profile={UNSHRUNK}"]
     environment = {**os.environ, "MONOCORE_CONTRACT_PATIENCE": "4"}
     done = subprocess.run(
         [*words, *nodes],
@@ -58,7 +62,9 @@ def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, 
         name = case.get("name", "")
         for tag, outcome in (("failure", "failed"), ("error", "error"), ("skipped", "skipped")):
             if tag in kinds and not (name in found and found[name].outcome == "failed"):
-                found[name] = Verdict(outcome, kinds[tag].strip().splitlines()[0][:160])
+                reason = kinds[tag].strip().splitlines()[0][:160]
+                # a clause that was cut off has found nothing
+                found[name] = Verdict("error" if _CUT_OFF in reason else outcome, reason)
                 break
         else:
             found.setdefault(name, Verdict("passed"))

@@ -4,10 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from tests.conformance.catching import tables
+from tests.conformance.catching import UNSHRUNK, tables
+
+settings.register_profile(UNSHRUNK, phases=(Phase.explicit, Phase.generate))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

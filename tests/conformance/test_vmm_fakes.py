@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,5 +49,6 @@ def test_every_broken_fake_is_caught(report: Path, pytestconfig: pytest.Config) 
     found = verdicts("vmm_cases.py", fakes, report)
     tables(pytestconfig).show("VMMs", fakes, found)
     assert found.keys() == BROKEN.keys()
-    wrong = {clause: verdict for clause, verdict in found.items() if verdict.outcome in ("passed", "error")}
+    expected = ("failed", "skipped") if os.geteuid() else ("failed",)  # some clauses need root
+    wrong = {clause: verdict for clause, verdict in found.items() if verdict.outcome not in expected}
     assert not wrong, "these broken fakes were not caught"
