@@ -52,7 +52,6 @@ RLIMITS: Final = {
     "rttime": 15,
 }
 _FAULTS: Final[dict[int, type[MonocoreError]]] = {
-    Fault.COMMAND_NOT_EXECUTABLE: CommandNotExecutable,
     Fault.NOT_FOUND: NotFound,
     Fault.UNREACHABLE: Unreachable,
     Fault.DEADLINE: DeadlineExceeded,
@@ -213,4 +212,7 @@ def decode_fault(body: bytes) -> MonocoreError:
             text = "".join(c if c.isprintable() else "?" for c in value.decode("utf-8", "replace")[:MAX_TEXT])
     if code == Fault.COMMAND_NOT_FOUND:
         return CommandNotFound(text, hint="name a program of the image, or its path")
+    if code == Fault.COMMAND_NOT_EXECUTABLE:
+        hint = "it must be a program for the guest's architecture that its user may execute"
+        return CommandNotExecutable(text, hint=hint)
     return _FAULTS.get(code, GuestError)(text or "the guest agent refused without a reason")

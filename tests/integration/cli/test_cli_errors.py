@@ -128,6 +128,11 @@ def test_command_that_is_not_there(monocore: Run, image: str) -> None:
 
 
 @pytest.mark.slow
+def test_command_that_is_no_program(monocore: Run, image: str) -> None:
+    _told(monocore("run", image, "/etc/passwd"), "/etc/passwd", "Permission denied", status=126)
+
+
+@pytest.mark.slow
 def test_user_that_is_not_there(monocore: Run, image: str) -> None:
     _told(monocore("run", "-u", "nobodyknows", image, "true"), "nobodyknows", hint=False)
 
