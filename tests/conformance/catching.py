@@ -75,7 +75,7 @@ def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, 
 class Tables:
     """What became of the broken fakes, for the summary of the session: what passes is captured, and this shall be seen."""
 
-    texts: list[tuple[str, str]] = field(factory=list)
+    texts: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
 
     def show(self, interface: str, fakes: Mapping[str, str], found: Mapping[str, Verdict]) -> None:
         """Keep the table of one contract: clause, broken fake, what became of it."""
