@@ -38,8 +38,13 @@ class Qmp:
     """An open monitor. Commands may run concurrently; they are answered in order."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_event: Callable[[Message], None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        connected: socket.socket,
+        on_event: Callable[[Message], None],
     ) -> None:
+        self._socket = connected
         self._reader = reader
         self._writer = writer
         self._on_event = on_event
@@ -55,7 +60,7 @@ class Qmp:
             MachineError: it is not QEMU, or is gone.
         """
         reader, writer = await asyncio.open_unix_connection(sock=connected, limit=MAX_LINE)
-        qmp = cls(reader, writer, on_event)
+        qmp = cls(reader, writer, connected, on_event)
         try:
             await qmp._greeting()
             qmp._task = asyncio.create_task(qmp._pump())
@@ -73,20 +78,18 @@ class Qmp:
         """
         if self._task is None or self._task.done():
             raise MachineError(f"QEMU's monitor is closed ({command})")
-        self._number += 1
-        request: Message = {"execute": command, "id": self._number}
+        request: Message = {"execute": command, "id": self._next()}
         if arguments:
             request["arguments"] = dict(arguments)
-        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-        self._waiting[self._number] = answer
-        try:
-            self._writer.write(json.dumps(request).encode() + b"\n")
-            await self._writer.drain()
-            return await answer
-        except OSError as error:
-            raise MachineError(f"QEMU's monitor is closed ({command})") from error
-        finally:
-            self._waiting.pop(self._number, None)
+        return await self._ask(request, None)
+
+    async def hand(self, name: str, descriptor: int) -> None:
+        """Give QEMU a descriptor under a name (``getfd``); nothing else may be said meanwhile.
+
+        Raises:
+            MachineError: as of :meth:`execute`.
+        """
+        await self._ask({"execute": "getfd", "id": self._next(), "arguments": {"fdname": name}}, descriptor)
 
     async def drained(self) -> None:
         """Wait until QEMU has closed the monitor and every event has been seen."""
@@ -99,6 +102,29 @@ class Qmp:
             self._task.cancel()
             await asyncio.wait([self._task])
         self._writer.close()
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    async def _ask(self, request: Message, descriptor: int | None) -> Json:
+        """Send a request, and a descriptor beside it, and wait for its answer."""
+        number = self._number
+        answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        line = json.dumps(request).encode() + b"\n"
+        try:
+            if descriptor is None:
+                self._writer.write(line)
+                await self._writer.drain()
+            else:
+                await self._writer.drain()
+                socket.send_fds(self._socket, [line], [descriptor])
+            return await answer
+        except OSError as error:
+            raise MachineError(f"QEMU's monitor is closed ({request['execute']})") from error
+        finally:
+            self._waiting.pop(number, None)
 
     async def _greeting(self) -> None:
         greeting = await self._receive()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncGenerator
 
@@ -59,6 +60,48 @@ async def test_answers_events_and_refusals(pair: Pair) -> None:
     await qmp.aclose()
     with pytest.raises(MachineError, match="closed"):
         await qmp.execute("quit")
+
+
+async def test_an_answered_command_does_not_take_another_ones_answer(pair: Pair) -> None:
+    _, reader, writer = pair
+    qmp = await greeted(pair, [])
+    first = asyncio.create_task(qmp.execute("stop"))
+    second = asyncio.create_task(qmp.execute("cont"))
+    await reader.readline()
+    await reader.readline()
+    writer.write(b'{"return": 1, "id": 2}\n')
+    assert await first == 1
+    writer.write(b'{"return": 2, "id": 3}\n')
+    assert await second == 2
+    await qmp.aclose()
+
+
+async def test_a_descriptor_is_handed_over(pair: Pair) -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(True)
+    server = asyncio.create_task(asyncio.to_thread(_takes_a_descriptor, theirs))
+    qmp = await Qmp.open(ours, lambda _: None)
+    read, write = os.pipe()
+    await qmp.hand("state", write)
+    os.close(write)
+    received = await server
+    os.write(received, b"same pipe")
+    os.close(received)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == b"same pipe"
+    theirs.close()
+    await qmp.drained()
+    await qmp.aclose()
+
+
+def _takes_a_descriptor(server: socket.socket) -> int:
+    server.sendall(GREETING)
+    server.recv(4096)
+    server.sendall(b'{"return": {}, "id": 1}\n')
+    request, descriptors, _, _ = socket.recv_fds(server, 4096, 1)
+    assert request == b'{"execute": "getfd", "id": 2, "arguments": {"fdname": "state"}}\n'
+    server.sendall(b'{"return": {}, "id": 2}\n')
+    return descriptors[0]
 
 
 @pytest.mark.parametrize(
