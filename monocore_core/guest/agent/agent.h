@@ -260,14 +260,23 @@ struct setup {
 /* Entropy and time are applied while parsing: they come first. */
 int setup_parse(struct span body, struct setup *setup, struct fault *f);
 int setup_run(const struct setup *setup, struct fault *f);
+void root_prepare(void); /* whatever root it will be */
 int root_mount(const struct setup *setup, struct fault *f);
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
 int files_write(const struct setup *setup, struct fault *f);
+void net_prepare(void); /* the loopback */
 int net_configure(const struct setup *setup, struct fault *f);
 int time_set(int64_t ns, struct fault *f);
 /* Mounts that PID 1 needs before anything; opens the port. */
 void boot_mounts(void);
 int port_open(const char *name, char *path, size_t size);
+
+/* ---- renew.c: templates ---- */
+
+bool renew_template(void); /* this guest is one, or a copy of one */
+/* Nothing that the kernel's random generator gives from here on follows from what it held before. */
+int renew_random(struct span seed, struct fault *f);
+int renew_check(struct fault *f); /* a copy must have been renewed */
 
 /* ---- vsock.c ---- */
 

@@ -305,6 +305,8 @@ int main(int argc, char **argv)
     if (!test_mode) {
         char path[300];
         boot_mounts();
+        root_prepare();
+        net_prepare();
         vsock = vsock_port();
         fd = vsock ? vsock_open(vsock) : port_open("monocore.agent", path, sizeof path);
         if (fd < 0)

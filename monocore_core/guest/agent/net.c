@@ -15,6 +15,10 @@
 #include <unistd.h>
 
 static const int64_t LINK_WAIT = 5LL * 1000000000;
+/* Of a template's interface; every copy gives it its own. */
+static const uint8_t TEMPLATE_MAC[6] = {0x02, 0x4d, 0x43, 0xff, 0xff, 0xff};
+
+static int loopback_error;
 
 struct message {
     _Alignas(8) uint8_t data[512];
@@ -51,6 +55,15 @@ static int talk(int fd, struct message *m)
     int error;
     memcpy(&error, answer + NLMSG_HDRLEN, sizeof error);
     return error;
+}
+
+static int set_mac(int fd, int index, const uint8_t mac[6])
+{
+    struct ifinfomsg head = {.ifi_index = index};
+    struct message m;
+    begin(&m, RTM_NEWLINK, 0, &head, sizeof head);
+    attribute(&m, IFLA_ADDRESS, mac, 6);
+    return talk(fd, &m);
 }
 
 static int set_up(int fd, int index, uint32_t mtu)
@@ -140,9 +153,11 @@ static int await_link(const uint8_t mac[6])
 
 static int configure(int fd, const struct setup *s, struct fault *f)
 {
-    int index = await_link(s->mac), error;
+    int index = await_link(renew_template() ? TEMPLATE_MAC : s->mac), error;
     if (!index)
         return fail(f, F_SYSTEM, 0, "the guest has no network interface with the given MAC");
+    if (renew_template() && (error = set_mac(fd, index, s->mac)) < 0)
+        return fail(f, F_SYSTEM, -error, "cannot give the network interface its MAC");
     if ((error = set_up(fd, index, s->mtu > 0 && s->mtu <= 65535 ? (uint32_t)s->mtu : 0)) < 0)
         return fail(f, F_SYSTEM, -error, "cannot bring the network interface up");
     for (size_t i = 0; i < s->address_count; i++)
@@ -154,17 +169,26 @@ static int configure(int fd, const struct setup *s, struct fault *f)
     return 0;
 }
 
-int net_configure(const struct setup *s, struct fault *f)
+void net_prepare(void)
 {
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0)
-        return s->network ? fail(f, F_SYSTEM, errno, "cannot open netlink") : 0;
+        return; /* a kernel without networks */
     int loopback = (int)if_nametoindex("lo");
-    int result = loopback ? set_up(fd, loopback, 0) : 0;
-    if (result < 0)
-        fail(f, F_SYSTEM, -result, "cannot bring the loopback up");
-    else if (s->network)
-        result = configure(fd, s, f);
+    loopback_error = loopback ? set_up(fd, loopback, 0) : 0;
     close(fd);
-    return f->code ? -1 : result;
+}
+
+int net_configure(const struct setup *s, struct fault *f)
+{
+    if (loopback_error < 0)
+        return fail(f, F_SYSTEM, -loopback_error, "cannot bring the loopback up");
+    if (!s->network)
+        return 0;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0)
+        return fail(f, F_SYSTEM, errno, "cannot open netlink");
+    int result = configure(fd, s, f);
+    close(fd);
+    return result;
 }

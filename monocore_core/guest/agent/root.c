@@ -19,6 +19,7 @@
 #define UPPER "/run/upper"
 #define ROOT "/run/root"
 #define SHARES "/run/shares"
+#define KERNEL "/run/kernel"
 #define ALL_SHARES "monocore.shares" /* the tag of the device that serves every share, where there is one */
 
 static const int64_t DISK_WAIT = 10LL * 1000000000;
@@ -30,6 +31,9 @@ typedef int ioctl_request; /* as POSIX has it */
 #endif
 
 static int upper_fd = -1;
+static struct {
+    int upper, kernel; /* an errno each */
+} prepared;
 
 void root_finish(void)
 {
@@ -225,12 +229,11 @@ static int mount_image(const struct setup *s, const char *target, struct fault *
 
 static int mount_upper(const struct setup *s, struct fault *f)
 {
-    char path[300], options[64] = "mode=755";
+    char path[300], options[64];
     if (s->upper == 1) {
-        if (s->upper_size > 0)
-            snprintf(options, sizeof options, "mode=755,size=%lld", (long long)s->upper_size);
-        if (mount("upper", UPPER, "tmpfs", 0, options) < 0)
-            return fail(f, F_SYSTEM, errno, "cannot mount memory for writing");
+        snprintf(options, sizeof options, "size=%lld", (long long)s->upper_size);
+        if (prepared.upper || (s->upper_size > 0 && mount(NULL, UPPER, NULL, MS_REMOUNT, options) < 0))
+            return fail(f, F_SYSTEM, prepared.upper ? prepared.upper : errno, "cannot mount memory for writing");
         return 0;
     }
     if (find_disk(s->upper_name, path, sizeof path, f) < 0)
@@ -258,34 +261,73 @@ static int mount_overlay(const struct setup *s, struct fault *f)
 
 /* ---- kernel file systems ---- */
 
-static void make_device_links(int root)
+static void make_device_links(void)
 {
     static const char *const links[][2] = {
-        {"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"},
+        {"/proc/self/fd", KERNEL "/dev/fd"},
+        {"/proc/self/fd/0", KERNEL "/dev/stdin"},
+        {"/proc/self/fd/1", KERNEL "/dev/stdout"},
+        {"/proc/self/fd/2", KERNEL "/dev/stderr"},
     };
-    int dev = open_in(root, "/dev", O_PATH | O_DIRECTORY);
-    for (size_t i = 0; dev >= 0 && i < sizeof links / sizeof links[0]; i++)
-        (void)!symlinkat(links[i][0], dev, links[i][1]);
-    if (dev >= 0)
-        close(dev);
+    for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+        (void)!symlink(links[i][0], links[i][1]);
+}
+
+/* Mount what the kernel offers, aside; an errno when what no root can do without is missing. */
+static int prepare_kernel(void)
+{
+    static const struct {
+        const char *target, *type;
+        unsigned long flags;
+        const char *data;
+        bool needed;
+    } mounts[] = {
+        {KERNEL "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true},
+        {KERNEL "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true},
+        {KERNEL "/dev", "devtmpfs", MS_NOSUID, "mode=755", true},
+        {KERNEL "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5", true},
+        {KERNEL "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777", false},
+        {KERNEL "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, false},
+        {KERNEL "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, false},
+    };
+    for (size_t i = 0; i < sizeof mounts / sizeof mounts[0]; i++) {
+        mkdir(mounts[i].target, 0755);
+        if (mount(mounts[i].type, mounts[i].target, mounts[i].type, mounts[i].flags, mounts[i].data) < 0 && mounts[i].needed)
+            return errno;
+    }
+    make_device_links();
+    return 0;
+}
+
+/* Done before the host says what this guest is to be, since it is the same for all: a copy of a template finds it done. */
+void root_prepare(void)
+{
+    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    mkdir(LOWER, 0755);
+    mkdir(UPPER, 0755);
+    mkdir(ROOT, 0755);
+    mkdir(KERNEL, 0755);
+    prepared.upper = mount("upper", UPPER, "tmpfs", 0, "mode=755") < 0 ? errno : 0;
+    prepared.kernel = prepare_kernel();
+}
+
+static int move_at(int root, const char *name, struct fault *f)
+{
+    char from[64], path[64];
+    snprintf(from, sizeof from, KERNEL "%s", name);
+    int fd = open_folder(root, name, 0755);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int result = fd < 0 ? -1 : mount(from, path, NULL, MS_MOVE, NULL), err = errno;
+    if (fd >= 0)
+        close(fd);
+    return result < 0 ? fail(f, F_SYSTEM, err, "cannot mount %s", name) : 0;
 }
 
 static int mount_kernel(int root, struct fault *f)
 {
-    unsigned long safe = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-    if (mount_at(root, "proc", "/proc", "proc", safe, NULL) < 0)
-        return fail(f, F_SYSTEM, errno, "cannot mount /proc");
-    if (mount_at(root, "sys", "/sys", "sysfs", safe, NULL) < 0)
-        return fail(f, F_SYSTEM, errno, "cannot mount /sys");
-    if (mount_at(root, "dev", "/dev", "devtmpfs", MS_NOSUID, "mode=755") < 0)
-        return fail(f, F_SYSTEM, errno, "cannot mount /dev");
-    make_device_links(root);
-    if (mount_at(root, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5") < 0)
-        return fail(f, F_SYSTEM, errno, "cannot mount /dev/pts");
-    mount_at(root, "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
-    mount_at(root, "mqueue", "/dev/mqueue", "mqueue", safe, NULL);
-    mount_at(root, "cgroup2", "/sys/fs/cgroup", "cgroup2", safe, NULL);
-    return 0;
+    if (prepared.kernel)
+        return fail(f, F_SYSTEM, prepared.kernel, "cannot mount what the kernel offers");
+    return move_at(root, "/proc", f) < 0 || move_at(root, "/sys", f) < 0 || move_at(root, "/dev", f) < 0 ? -1 : 0;
 }
 
 static int mount_extra(int root, const struct mount_entry *m, size_t number, struct fault *f)
@@ -311,10 +353,6 @@ static int pivot(struct fault *f)
 
 int root_mount(const struct setup *s, struct fault *f)
 {
-    mkdir(LOWER, 0755);
-    mkdir(UPPER, 0755);
-    mkdir(ROOT, 0755);
-    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     if ((s->upper ? mount_overlay(s, f) : mount_image(s, ROOT, f)) < 0)
         return -1;
     int root = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);

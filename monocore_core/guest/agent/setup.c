@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
-#include <linux/random.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -98,28 +96,6 @@ int time_set(int64_t ns, struct fault *f)
     if (!test_mode && clock_settime(CLOCK_REALTIME, &t) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set the time");
     return 0;
-}
-
-static int add_entropy(struct span value, struct fault *f)
-{
-    union {
-        struct rand_pool_info info;
-        uint8_t bytes[sizeof(struct rand_pool_info) + 512];
-    } pool;
-    size_t size = value.size < 512 ? value.size : 512;
-    if (test_mode || !size)
-        return 0;
-    memset(&pool, 0, sizeof pool);
-    pool.info.entropy_count = (int)size * 8;
-    pool.info.buf_size = (int)size;
-    memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), value.data, size);
-    int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-    int result = fd < 0 ? -1 : ioctl(fd, RNDADDENTROPY, &pool);
-    int err = errno;
-    explicit_bzero(&pool, sizeof pool);
-    if (fd >= 0)
-        close(fd);
-    return result < 0 ? fail(f, F_SYSTEM, err, "cannot add entropy") : 0;
 }
 
 /* ---- SETUP's body ---- */
@@ -269,7 +245,7 @@ static int setup_field(struct setup *s, uint16_t tag, struct span value, struct 
     int64_t n = 0;
     switch (tag) {
     case 1:
-        return add_entropy(value, f);
+        return renew_random(value, f);
     case 2:
         return field_number(value, &n, f) < 0 ? -1 : time_set(n, f);
     case 3:
@@ -315,7 +291,7 @@ int setup_parse(struct span body, struct setup *s, struct fault *f)
 
 int setup_run(const struct setup *s, struct fault *f)
 {
-    if (root_mount(s, f) < 0)
+    if (renew_check(f) < 0 || root_mount(s, f) < 0)
         return -1;
     if (s->hostname[0] && sethostname(s->hostname, strlen(s->hostname)) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", s->hostname);

@@ -78,7 +78,7 @@ async def test_an_answered_command_does_not_take_another_ones_answer(pair: Pair)
 
 async def test_a_descriptor_is_handed_over(pair: Pair) -> None:
     ours, theirs = socket.socketpair()
-    theirs.setblocking(True)
+    theirs.settimeout(10)
     server = asyncio.create_task(asyncio.to_thread(_takes_a_descriptor, theirs))
     qmp = await Qmp.open(ours, lambda _: None)
     read, write = os.pipe()

@@ -1,0 +1,67 @@
+/* Templates: a booted guest that belongs to nobody is captured, and every copy of it becomes an individual.
+ *
+ * Its kernel finds the sizes of its own machine's disks by an interrupt that was left pending in the snapshot; the interface gets its
+ * address in net.c. Randomness is renewed by SETUP's first field, before anything else of it is looked at, and nothing is set up
+ * without. */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { LEAST_ENTROPY = 32 };
+
+#ifdef __GLIBC__
+typedef unsigned long ioctl_request;
+#else
+typedef int ioctl_request; /* as POSIX has it */
+#endif
+
+static bool renewed;
+
+bool renew_template(void)
+{
+    static int found = -1;
+    char value[8];
+    if (found < 0)
+        found = kernel_word("monocore.template", value, sizeof value);
+    return found;
+}
+
+int renew_random(struct span seed, struct fault *f)
+{
+    union {
+        struct rand_pool_info info;
+        uint8_t bytes[sizeof(struct rand_pool_info) + 512];
+    } pool;
+    size_t size = seed.size < 512 ? seed.size : 512;
+    if (test_mode)
+        return 0;
+    if (size < LEAST_ENTROPY && renew_template())
+        return fail(f, F_INVALID, 0, "%zu bytes of entropy do not make a copy of a template an individual", size);
+    if (!size)
+        return 0;
+    memset(&pool, 0, sizeof pool);
+    pool.info.entropy_count = (int)size * 8;
+    pool.info.buf_size = (int)size;
+    memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), seed.data, size);
+    int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+    int result = fd < 0 ? -1 : ioctl(fd, (ioctl_request)RNDADDENTROPY, &pool);
+    /* makes every generator of the kernel, each processor's included, draw from the pool before it gives anything more */
+    if (result == 0)
+        result = ioctl(fd, (ioctl_request)RNDRESEEDCRNG, NULL);
+    int err = errno;
+    explicit_bzero(&pool, sizeof pool);
+    if (fd >= 0)
+        close(fd);
+    renewed = result == 0;
+    return renewed ? 0 : fail(f, F_SYSTEM, err, "cannot add entropy");
+}
+
+int renew_check(struct fault *f)
+{
+    return renewed || !renew_template() ? 0 : fail(f, F_STATE, 0, "a copy of a template was given no entropy");
+}
