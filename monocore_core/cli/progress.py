@@ -10,6 +10,7 @@ from typing import Protocol, Self
 from monocore_core.cli.failures import clean, warn
 from monocore_core.cli.terminal import STDERR, is_terminal
 from monocore_core.model.events import (
+    Began,
     Denied,
     Event,
     LayerDone,
@@ -93,6 +94,8 @@ class PullProgress:
             self._close_and_warn(event.text)
         elif isinstance(event, Denied):
             self._denied(event)
+        elif isinstance(event, Began):
+            self._began(event)
         elif not self._quiet:
             self._show(event)
 
@@ -112,6 +115,11 @@ class PullProgress:
         if self._stages:
             took, self._marked = event.seconds - self._marked, event.seconds
             _line(f"{event.seconds * 1000:8.1f} ms  {event.name} (+{took * 1000:.1f})")
+
+    def _began(self, event: Began) -> None:
+        if self._stages:
+            how = "is a copy of a template" if event.copied else f"boots: {clean(event.reason)}"
+            _line(f"             the machine {how}")
 
     def _published(self, event: Published) -> None:
         if not self._quiet:

@@ -164,6 +164,8 @@ class VmmCapabilities:
         max_disks: beside the boot disk.
         disk_limits: whether it limits the rate of a disk.
         snapshots: whether a machine can be captured and restored.
+        templates: whether machines may begin as copies of a captured one: the VMM is a
+            :class:`~monocore_core.interfaces.vmm.TemplateVmm`.
         adoptable: whether a machine outlives the process that started it and can be found again.
         tap_descriptors: whether a tap may be handed over open; else it is opened by its name.
         lacks: what this host misses for more, a sentence each with what to install.
@@ -178,6 +180,7 @@ class VmmCapabilities:
     max_disks: int = 4
     disk_limits: bool = False
     snapshots: bool = False
+    templates: bool = False
     adoptable: bool = False
     tap_descriptors: bool = True
     lacks: tuple[str, ...] = ()

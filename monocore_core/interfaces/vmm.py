@@ -6,6 +6,12 @@ itself, since kernels and monitors come in pairs, and boots it with ``root=`` on
 
 The VMM knows nothing of images or processes in the guest; the guest client above speaks through the channel.
 
+Templates: a VMM whose capabilities say ``templates`` may, in :meth:`Vmm.start`, make the machine a copy of a captured one that has booted
+already and belongs to nobody. To the caller nothing differs but the time that it takes: the agent is there, waits to be set up, and
+makes the machine an individual then, for which it needs the entropy of :class:`~monocore_core.model.guest.GuestSetup`. How a machine
+began is told as a :class:`~monocore_core.model.events.Began` event. Templates are made by :class:`TemplateVmm`'s ``prepare``, which whoever has
+time to spare calls, with the specification of a machine that was started: a start never makes one, nor waits for one.
+
 Worked example::
 
     async with provider.create(host, options) as vmm:
@@ -18,7 +24,8 @@ Worked example::
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
 
 from monocore_core.model.machine import MachineExit, MachineSpec
 
@@ -101,4 +108,33 @@ class Vmm(Protocol):
 
     async def remove(self, key: str) -> None:
         """Remove what the VMM keeps for an ended machine. An unknown key is not an error; a running one: Conflict."""
+        ...
+
+
+#: Shakes hands with the agent on a channel, and closes it. Raises a MonocoreError when the agent does not answer.
+Greeter = Callable[[GuestChannel], Awaitable[None]]
+
+
+@runtime_checkable
+class TemplateVmm(Vmm, Protocol):
+    """A VMM with ``templates`` among its capabilities."""
+
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        """See to it that later machines like ``spec`` need not boot: those that differ in key, files, addresses and console only.
+
+        It takes as long as a boot, at low priority, and nothing is started for a user. A repeat does nothing and is quick; so it is when
+        another process makes the same template, which is not waited for. Partial failure, cancellation and the death of our
+        process leave no process and no file that counts for anything.
+
+        Args:
+            spec: of a machine that was started, which may have ended.
+            greet: to know that an agent serves before it is captured, and that one serves in a copy.
+
+        Returns:
+            None when they need not; else why they must, a sentence.
+
+        Raises:
+            MachineError: the template's machine did not boot, could not be captured, or copies of it do not run.
+            StorageError: the template could not be kept.
+        """
         ...

@@ -63,6 +63,15 @@ class Stage:
 
 
 @frozen
+class Began:
+    """A machine runs: as a copy of a template that has booted already, or it boots, and ``reason`` says why, when something stood against a copy."""
+
+    sandbox: str
+    copied: bool
+    reason: str = ""
+
+
+@frozen
 class Warned:
     """Something is not as it should be, but work goes on."""
 
@@ -85,7 +94,9 @@ class Denied:
     refusal: Refusal
 
 
-Event = Denied | Published | Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
+Event = (
+    Began | Denied | Published | Resolved | LayerProgress | LayerDone | Retrying | Waiting | Stage | Warned
+)
 Listener = Callable[[Event], None]
 
 

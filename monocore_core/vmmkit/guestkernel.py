@@ -20,7 +20,7 @@ from attrs import frozen
 
 from monocore_core.errors import Corrupt, NotFound, StorageError
 from monocore_core.vmmkit.elf import MAGIC, Elf, ElfMachine, ElfType
-from monocore_core.vmmkit.pvh import pvh_elf
+from monocore_core.vmmkit.pvh import pvh_elf, stub_elf
 
 #: Changes when the same library would give another file.
 _FORMAT = 1
@@ -82,6 +82,19 @@ def prepare(source: Path, architecture: str, cache: Path) -> Kernel:
         except OSError as error:
             raise StorageError(f"guest kernel in {cache}: {error.strerror}") from error
     return Kernel(path=made, digest=made.stem.removeprefix("kernel-"), source=source)
+
+
+def store_stub(cache: Path) -> Kernel:
+    """What QEMU is given in place of a kernel where it boots none (:func:`~monocore_core.vmmkit.pvh.stub_elf`).
+
+    Raises:
+        StorageError: the cache could not be written.
+    """
+    try:
+        made = _store(stub_elf(), cache)
+    except OSError as error:
+        raise StorageError(f"guest kernel in {cache}: {error.strerror}") from error
+    return Kernel(path=made, digest=made.stem.removeprefix("kernel-"), source=made)
 
 
 def extract(data: bytes, architecture: str, name: str) -> bytes:

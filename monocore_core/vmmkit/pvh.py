@@ -44,6 +44,15 @@ def pvh_elf(image: bytes, name: str) -> bytes:
     load = struct.unpack("<III", reloc)[1] if reloc else _DEFAULT_LOAD
     if not load <= entry < load + len(text):
         raise Corrupt(f"{name}: PVH entry point {entry:#x} outside the kernel")
+    return _wrapped(image, load, entry)
+
+
+def stub_elf() -> bytes:
+    """What QEMU takes for a kernel where none is booted, since memory that is restored holds one: a page of zeros."""
+    return _wrapped(bytes(_PAGE), _DEFAULT_LOAD, _DEFAULT_LOAD)
+
+
+def _wrapped(text: bytes, load: int, entry: int) -> bytes:
     notes = _NOTE.pack(len(_OWNER), 8, _PHYS32_ENTRY) + _OWNER + struct.pack("<Q", entry)
     offset = _ELF_HEADER.size + 2 * _PROGRAM.size
     header = _ELF_HEADER.pack(

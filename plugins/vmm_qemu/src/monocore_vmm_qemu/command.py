@@ -26,6 +26,20 @@ _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=d
 
 
 @frozen
+class Memory:
+    """A file that is the guest's RAM.
+
+    Attributes:
+        fd: of the file, which is as large as the RAM.
+        copied: whether the machine is a copy of one that was captured: its writes stay its own, and it waits for its state.
+            Otherwise the file receives them, to be captured.
+    """
+
+    fd: int
+    copied: bool
+
+
+@frozen
 class Facts:
     """What the command line needs beside the specification.
 
@@ -42,6 +56,7 @@ class Facts:
         nested: likewise.
         tsc_khz: of the host's time-stamp counter, where known.
         multithreaded: whether TCG has a thread for each processor, instead of one for all.
+        memory: where the guest's RAM is, when it is a file.
     """
 
     binary: Path
@@ -56,6 +71,7 @@ class Facts:
     nested: bool = False
     tsc_khz: int | None = None
     multithreaded: bool = True
+    memory: Memory | None = None
 
 
 def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
@@ -83,6 +99,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
         *_disks(spec, facts),
         *_shares(spec, facts),
         *_network(spec),
+        *_memory(spec, facts),
     ]  # fmt: skip
 
 
@@ -121,7 +138,7 @@ def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
     else:
         # without a real-time clock, which QEMU leaves out under KVM, the kernel waits a second for it to answer
         board = "microvm,acpi=off,rtc=on" if facts.kvm else "microvm,acpi=off"
-    if facts.shares_fd is not None:
+    if facts.shares_fd is not None or facts.memory is not None:
         board += ",memory-backend=ram"
     if facts.kvm:
         return ["-machine", board, "-accel", "kvm", "-cpu", _processor("host", spec, facts)]
@@ -204,6 +221,16 @@ def _shares(spec: MachineSpec, facts: Facts) -> list[str]:
         "-chardev", f"socket,id=shares,fd={facts.shares_fd}",
         "-device", f"vhost-user-fs-device,chardev=shares,tag={ALL_SHARES},{_bus(spec, SHARES_SLOT)}",
     ]  # fmt: skip
+
+
+def _memory(spec: MachineSpec, facts: Facts) -> list[str]:
+    """RAM in a file. What is captured is not to say that it was paused: its copies then run as soon as they have its state."""
+    if facts.memory is None:
+        return []
+    share = "off" if facts.memory.copied else "on"
+    backend = f"memory-backend-file,id=ram,size={_mebibytes(spec)}M,mem-path=/proc/self/fd/{facts.memory.fd},share={share}"
+    mode = ["-incoming", "defer"] if facts.memory.copied else ["-global", "migration.store-global-state=off"]
+    return ["-object", backend, *mode]
 
 
 def _network(spec: MachineSpec) -> list[str]:

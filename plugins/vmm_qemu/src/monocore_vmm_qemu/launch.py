@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from monocore_core.concurrency import in_thread
 from monocore_core.errors import MachineError, StorageError
@@ -17,7 +17,8 @@ from monocore_core.vmmkit import process
 from monocore_core.vmmkit.console import ConsolePump, LastWords
 from monocore_core.vmmkit.guestkernel import Kernel
 from monocore_vmm_qemu import shares, sockets
-from monocore_vmm_qemu.command import Facts, command_line
+from monocore_vmm_qemu.command import Facts, Memory, command_line
+from monocore_vmm_qemu.image import Captured
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.records import Record, Records
 from monocore_vmm_qemu.running import Running
@@ -34,21 +35,57 @@ class Launcher:
         options: of the backend.
         records: where running machines are written down.
         boot_id: of the host.
+        prefix: of QEMU's command line: a program that becomes it.
+        nice: by how much to yield the processor to others, as nice(1) counts.
     """
 
     binary: Path
     options: QemuOptions
     records: Records
     boot_id: str
+    prefix: tuple[str, ...] = ()
+    nice: int = 0
 
-    async def launch(self, spec: MachineSpec, kernel: Kernel, *, kvm: bool) -> Running:
+    async def facts(self, spec: MachineSpec, kernel: Kernel, *, kvm: bool) -> Facts:
+        """What is the same at every launch; descriptors are still missing."""
+        return Facts(
+            binary=self.binary,
+            kernel=kernel.path,
+            kvm=kvm,
+            agent_fd=-1,
+            qmp_fd=-1,
+            console_fd=-1,
+            translation_cache=self.options.translation_cache,
+            durable=self.options.durable,
+            nested=self.options.nested,
+            tsc_khz=None if kvm else host_tsc_khz(),
+            multithreaded=kvm
+            or await in_thread(lambda: multithreaded(self.binary, self.options, spec.vcpus)),
+        )
+
+    async def launch(
+        self,
+        spec: MachineSpec,
+        kernel: Kernel,
+        *,
+        kvm: bool,
+        image: Captured | None = None,
+        copied: bool = True,
+    ) -> Running:
         """Start QEMU and wait until its monitor serves, which is before the guest's first instruction or about then.
+
+        Args:
+            spec: of the machine.
+            kernel: to boot.
+            kvm: whether to use it, or TCG.
+            image: of which the machine is to be a copy, which then runs on our return.
+            copied: False: the machine boots, and the image receives its memory.
 
         Raises:
             MachineError: it did not start.
             StorageError: its files could not be made.
         """
-        threads = kvm or await in_thread(lambda: multithreaded(self.binary, self.options, spec.vcpus))
+        common = await self.facts(spec, kernel, kvm=kvm)
         with ExitStack() as stack:
             console_read, console_write = _pipe(stack)
             words_read, words_write = _pipe(stack)
@@ -63,19 +100,14 @@ class Launcher:
                     server, shares_fd = shares.serve(
                         spec.directory, spec.shares, self.options.virtiofsd, stack
                     )
-                facts = Facts(
-                    binary=self.binary,
-                    kernel=kernel.path,
-                    kvm=kvm,
+                state = _state(image, stack) if copied else None
+                facts = evolve(
+                    common,
                     agent_fd=agent.fileno(),
                     qmp_fd=monitor.fileno(),
                     console_fd=console_write,
                     shares_fd=shares_fd,
-                    translation_cache=self.options.translation_cache,
-                    durable=self.options.durable,
-                    nested=self.options.nested,
-                    tsc_khz=None if kvm else host_tsc_khz(),
-                    multithreaded=threads,
+                    memory=Memory(image.memory, copied) if image is not None else None,
                 )
                 inherit = (
                     facts.agent_fd,
@@ -84,10 +116,14 @@ class Launcher:
                     console_read,
                     words_read,
                     *((shares_fd,) if shares_fd is not None else ()),
+                    *((image.memory,) if image is not None else ()),
+                    *((state,) if state is not None else ()),
                     *_taps(spec),
                 )
-                argv = command_line(spec, facts)
+                argv = [*self.prefix, *command_line(spec, facts)]
                 child = process.spawn(argv, stderr=words_write, inherit=inherit, tied=spec.foreground)
+                if self.nice:
+                    _yield(child.pid, self.nice)
             except BaseException:
                 if server is not None:
                     await server.close(0)
@@ -99,7 +135,7 @@ class Launcher:
         record = Record(child.pid, child.started, self.boot_id, kernel.digest, kvm, console_read, words_read)
         try:
             self.records.write(spec.key, record)
-            await running.greet()
+            await running.greet(state)
         except BaseException:
             await running.end(0)
             self.records.remove(spec.key)
@@ -145,6 +181,21 @@ class Launcher:
         except OSError as error:
             os.close(pipe)
             raise StorageError(f"console {spec.console}: {error.strerror}") from error
+
+
+def _yield(pid: int, nice: int) -> None:
+    """Let everybody else have the processor first; the threads that the process starts inherit it."""
+    with suppress(OSError):  # it may be gone already
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
+
+
+def _state(image: Captured | None, stack: ExitStack) -> int | None:
+    """The state of the image for one copy, closed in our process with the stack."""
+    if image is None:
+        return None
+    descriptor = image.open_state()
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _taps(spec: MachineSpec) -> tuple[int, ...]:

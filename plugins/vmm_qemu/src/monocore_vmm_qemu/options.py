@@ -44,6 +44,8 @@ class QemuOptions:
             (not of the guest) can lose what the guest believes to be written.
         nested: whether guests have a ``/dev/kvm``, to run machines of their own. It needs an x86_64 host whose KVM allows
             nesting, or TCG, which emulates AMD's SVM; leave it off for code that you do not trust.
+        templates: whether machines are copied from a captured one of their shape where there is one, instead of booted.
+        templates_limit: bytes that captured machines may take on disk; the ones that were not used for longest go.
     """
 
     binary: Path | None = None
@@ -56,3 +58,7 @@ class QemuOptions:
     console_limit: int = field(default=4 * MIB, validator=[validators.ge(4096), validators.le(1024 * MIB)])
     durable: bool = False
     nested: bool = False
+    templates: bool = True
+    templates_limit: int = field(
+        default=1024 * MIB, validator=[validators.ge(64 * MIB), validators.le(1024 * 1024 * MIB)]
+    )

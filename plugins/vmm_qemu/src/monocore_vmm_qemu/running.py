@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import define, field, frozen
 
+from monocore_core.concurrency import together
 from monocore_core.errors import MachineError
 from monocore_core.model.machine import MachineEnd, MachineExit
 from monocore_core.vmmkit.console import ConsolePump, LastWords
-from monocore_core.vmmkit.jsontext import at
+from monocore_core.vmmkit.jsontext import Json, at
 from monocore_core.vmmkit.process import Process
 from monocore_core.vmmkit.qmp import Message, Qmp
 from monocore_vmm_qemu import sockets
@@ -21,8 +23,10 @@ from monocore_vmm_qemu.shares import ShareServer
 
 #: Seconds for the monitor to be closed after the process has ended.
 _DRAIN = 1.0
-#: Seconds for the monitor to answer, on a host that is very busy.
+#: Seconds for the monitor to answer, and for a copy to run, on a host that is very busy.
 _GREETING = 15.0
+#: Leaves RAM that is a file out of the state.
+IGNORE_SHARED: Mapping[str, Json] = {"capability": "x-ignore-shared", "state": True}
 _NO_MEMORY = "cannot allocate memory"
 
 
@@ -83,17 +87,21 @@ class Running:
     ours: bool = False
     agent_open: asyncio.Event = field(factory=asyncio.Event)
     ended: asyncio.Task[MachineExit] = field(init=False)
+    _resumed: asyncio.Event = field(init=False, factory=asyncio.Event)
 
     def __attrs_post_init__(self) -> None:
         self.ended = asyncio.create_task(self._watch())
 
-    async def greet(self) -> None:
+    async def greet(self, state: int | None = None) -> None:
         """Open the monitor and learn whether the agent's port is open.
+
+        Args:
+            state: descriptor, of QEMU's, of the state that it waits for: it has it and runs on our return.
 
         Raises:
             MachineError: QEMU ended before it could serve, with its last words, or does not answer.
         """
-        opening = asyncio.create_task(self._open_monitor())
+        opening = asyncio.create_task(self._open_monitor() if state is None else self._resume(state))
         try:
             await asyncio.wait((opening, self.ended), timeout=_GREETING, return_when=asyncio.FIRST_COMPLETED)
             if opening.done() and opening.exception() is None:
@@ -105,7 +113,9 @@ class Running:
             await asyncio.wait([opening])
         if self.ended.done():
             raise failure(self.ended.result())
-        raise MachineError(f"QEMU (process {self.process.pid}) does not answer on its monitor")
+        problem = opening.exception() if opening.done() and not opening.cancelled() else None
+        what = f"fails on its monitor: {problem}" if problem else "does not answer on its monitor"
+        raise MachineError(f"QEMU (process {self.process.pid}) {what}") from problem
 
     async def end(self, grace: float) -> MachineExit:
         """Ask QEMU to quit, then terminate it at half of ``grace`` seconds, then kill it. Cancellation: it is killed."""
@@ -136,8 +146,20 @@ class Running:
             if at(device, "label") == AGENT_ID and at(device, "frontend-open") is True:
                 self.agent_open.set()
 
+    async def _resume(self, state: int) -> None:
+        """Have a copy take the state up. QEMU ends where it cannot."""
+        self.qmp = await Qmp.open(sockets.connect(self.folder, sockets.QMP_SOCKET), self._on_event)
+        await together(
+            self.qmp.execute("migrate-set-capabilities", {"capabilities": [dict(IGNORE_SHARED)]}),
+            self.qmp.execute("migrate-incoming", {"uri": f"fd:{state}"}),
+            self._resumed.wait(),
+        )
+        self.agent_open.set()  # as it was when the template was captured
+
     def _on_event(self, event: Message) -> None:
         match event.get("event"):
+            case "RESUME":
+                self._resumed.set()
             case "SHUTDOWN":
                 self.reason = str(at(event, "data", "reason"))[:64]
             case "VSERPORT_CHANGE" if at(event, "data", "id") == AGENT_ID:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from monocore_core.errors import Conflict, MachineError, NotFound, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
+from monocore_core.interfaces.vmm import Greeter
+from monocore_core.model.events import Began
 from monocore_core.model.machine import MachineSpec
 from monocore_core.vmmkit import process
 from monocore_core.vmmkit.guestkernel import INSTALL_HINT, Kernel, find_source, prepare
@@ -20,8 +22,10 @@ from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import BINARY_HINT, find_binary
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.templates import Start, Templates
 
 _MAX_SERIAL = 20
+_UNPROVEN = "KVM has yet to prove itself on this host"
 
 
 class QemuVmm:
@@ -46,6 +50,7 @@ class QemuVmm:
         self._verdicts = Verdicts(host.state / "kvm.json", self._boot_id)
         self._machines: dict[str, QemuMachine] = {}
         self._starting: set[str] = set()
+        self._templates = Templates(host, options)
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
         """See the protocol."""
@@ -59,8 +64,9 @@ class QemuVmm:
             trust = self._verdicts.trust(kernel.digest)
             kvm = decide(self._options.accel, kvm_problem(self._root, spec.architecture), trust)
             on_trial = kvm and self._options.accel is AccelChoice.AUTO and trust is not Trust.WORKS
+            copy = await self._copy(Start(spec, launcher, kernel, kvm), on_trial)
             try:
-                running = await launcher.launch(spec, kernel, kvm=kvm)
+                running = copy or await launcher.launch(spec, kernel, kvm=kvm)
             except MachineError:
                 if not on_trial:
                     raise
@@ -74,6 +80,18 @@ class QemuVmm:
             self._try(machine, launcher, spec, kernel)
         self._machines[spec.key] = machine
         return machine
+
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        """See the protocol."""
+        self._check(spec)
+        kernel = await asyncio.to_thread(self._kernel, spec.architecture)
+        trust = self._verdicts.trust(kernel.digest)
+        kvm = decide(self._options.accel, kvm_problem(self._root, spec.architecture), trust)
+        if kvm and self._options.accel is AccelChoice.AUTO and trust is not Trust.WORKS:
+            return _UNPROVEN
+        return await self._templates.prepare(
+            Start(spec, self._launcher(spec.architecture), kernel, kvm), greet
+        )
 
     async def adopt(self, spec: MachineSpec) -> QemuMachine | None:
         """See the protocol."""
@@ -105,6 +123,7 @@ class QemuVmm:
                 await machine.kill()
             await machine.release()
         self._machines.clear()
+        self._templates.close()
 
     def _check(self, spec: MachineSpec) -> None:
         problem = self._capabilities.refuse(spec)
@@ -132,6 +151,24 @@ class QemuVmm:
         if source is None:
             raise NotFound("no guest kernel was found", hint=INSTALL_HINT)
         return prepare(source, architecture, self._host.cache)
+
+    async def _copy(self, start: Start, on_trial: bool) -> Running | None:
+        """The machine as a copy of a template; None when it has to boot, which is told."""
+        spec = start.spec
+        found = _UNPROVEN if on_trial else await self._templates.find(start)
+        if not isinstance(found, str):
+            key, image = found
+            stub = await self._templates.stub()
+            try:
+                running = await start.launcher.launch(spec, stub, kvm=start.kvm, image=image)
+            except MachineError as error:
+                found = self._templates.failed(key, error)
+            else:
+                self._templates.worked(key)
+                self._host.emit(Began(spec.key, copied=True))
+                return running
+        self._host.emit(Began(spec.key, copied=False, reason=found))
+        return None
 
     def _try(self, machine: QemuMachine, launcher: Launcher, spec: MachineSpec, kernel: Kernel) -> None:
         async def relaunch() -> Running:
