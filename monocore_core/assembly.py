@@ -35,6 +35,7 @@ from monocore_core.model.sandbox import MIN_MEMORY, SandboxRequest
 from monocore_core.plan.choose import Plan
 from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins
+from monocore_core.preparing import Preparer
 from monocore_core.sandbox import Sandbox
 from monocore_core.store import Store, private_root_key
 from monocore_core.volumes import serve_volumes
@@ -89,12 +90,14 @@ class Assembly:
         backends: opened when they are needed.
         shareable: folders of the host that may be shared.
         listener: receives events.
+        preparer: has templates made.
     """
 
     store: Store
     backends: Backends
     shareable: Iterable[str]
     listener: Listener
+    preparer: Preparer
 
     async def build(self, what: Blueprint, clock: Clock, stack: AsyncExitStack, *, lasting: bool) -> Sandbox:
         """A running sandbox, whose undoing is on the stack.
@@ -121,7 +124,8 @@ class Assembly:
         parts = Parts(key, root, connection, boot, directory, upper, volumes)
         clock.mark("assemble")
         vmm = await self.backends.vmm(plan.vmm)
-        machine = await self._start(vmm, request, parts, stack)
+        spec = machine_spec(request, parts)
+        machine = await self._start(vmm, spec, stack)
         clock.mark("spawn")
         guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
         stack.push_async_callback(guest.aclose)
@@ -129,6 +133,7 @@ class Assembly:
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         await guest.setup(setup)
         clock.mark("setup")
+        self.preparer.consider(vmm, spec)
         return Sandbox(
             id=key,
             name=request.name or key,
@@ -263,12 +268,12 @@ class Assembly:
             self.listener(Published(key, tuple(map(str, connection.published))))
         return connection
 
-    async def _start(self, vmm: Vmm, request: SandboxRequest, parts: Parts, stack: AsyncExitStack) -> Machine:
-        stack.push_async_callback(vmm.remove, parts.key)
-        machine = await vmm.start(machine_spec(request, parts))
+    async def _start(self, vmm: Vmm, spec: MachineSpec, stack: AsyncExitStack) -> Machine:
+        stack.push_async_callback(vmm.remove, spec.key)
+        machine = await vmm.start(spec)
         stack.push_async_callback(machine.kill)
-        if machine.key != parts.key:
-            raise MachineError(f"the VMM answered for machine {machine.key!r}, not {parts.key!r}")
+        if machine.key != spec.key:
+            raise MachineError(f"the VMM answered for machine {machine.key!r}, not {spec.key!r}")
         return machine
 
 

@@ -38,6 +38,7 @@ from monocore_core.plan.choose import Plan, choose, choose_source
 from monocore_core.plan.fit import Offer, Wishes
 from monocore_core.plan.matrix import Combination, combinations
 from monocore_core.plugins import Plugins, discover
+from monocore_core.preparing import Preparer
 from monocore_core.reference import Reference
 from monocore_core.sandbox import Sandbox
 from monocore_core.sources import Schemes, names_of, platform_of, when_new
@@ -53,6 +54,7 @@ class Engine:
     store: Store
     backends: Backends
     listener: Listener
+    preparer: Preparer
 
     @staticmethod
     @asynccontextmanager
@@ -74,7 +76,9 @@ class Engine:
             store = stack.enter_context(Store.open(settings.home))
             backends = Backends(found, settings, store.backend_places, listener, stack)
             backends.check_options()
-            yield Engine(settings, found, store, backends, listener)
+            preparer = Preparer(listener)
+            stack.push_async_callback(preparer.aclose)
+            yield Engine(settings, found, store, backends, listener, preparer)
 
     def heard_by(self, listener: Listener) -> Engine:
         """The same engine, whose events reach ``listener`` as well: for one request's progress."""
@@ -239,7 +243,8 @@ class Engine:
 
     @property
     def _assembly(self) -> Assembly:
-        return Assembly(self.store, self.backends, self.settings.volumes.allow, self.listener)
+        allow = self.settings.volumes.allow
+        return Assembly(self.store, self.backends, allow, self.listener, self.preparer)
 
     async def networks(self) -> list[tuple[str, NetworkStatus]]:
         """What the installed networks know of the sandboxes that run, as (name of the network, what it knows). Changes nothing."""
