@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from monocore_core.errors import (
     NotFound,
     Unsupported,
 )
-from monocore_core.interfaces.vmm import GuestChannel, Machine, Vmm
+from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, Vmm
 from monocore_core.model.machine import Disk, MachineEnd, MachineExit, MachineSpec, Share
 from monocore_core.model.network import NoNetwork, UserMode
 from monocore_core.model.rootfs import DiskFormat
@@ -527,3 +528,53 @@ class LeavesADescriptorWhenClosed(FakeVmm):
     def __init__(self, inner: Vmm) -> None:
         super().__init__(inner)
         os.open("/dev/null", os.O_RDONLY)
+
+
+@caught_by("a_prepared_shape_starts_as_a_copy")
+class PreparesNothing(FakeVmm):
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        return None
+
+
+class Repeating(Channel):
+    def alter(self, data: bytes) -> bytes:
+        return re.sub(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", b"0" * 36, data)
+
+
+class AlwaysTheSame(FakeMachine):
+    async def connect(self) -> GuestChannel:
+        return Repeating(await super().connect())
+
+
+@caught_by("copies_have_no_secret_in_common")
+class SharesSecrets(FakeVmm):
+    machine = AlwaysTheSame
+
+
+@caught_by("a_copy_has_its_own_disks")
+class GivesTheFirstDiskAgain(FakeVmm):
+    def __init__(self, inner: Vmm) -> None:
+        super().__init__(inner)
+        self.first: dict[str, Disk] = {}
+
+    def change(self, spec: MachineSpec) -> MachineSpec:
+        return disks(spec, lambda disk: self.first.setdefault(disk.name, disk))
+
+
+@caught_by("a_repeated_prepare_does_nothing")
+class PreparesAgainAndAgain(FakeVmm):
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        done = await super().prepare(spec, greet)
+        async with asyncio.timeout(60):
+            machine = await self.start(spec)
+            await greet(await machine.connect())
+            await machine.kill()
+            await self.remove(spec.key)
+        return done
+
+
+@caught_by("a_prepare_that_is_cancelled_leaves_nothing")
+class ForksWhilePreparing(FakeVmm):
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        leak()
+        return await super().prepare(spec, greet)

@@ -12,7 +12,7 @@ from monocore_vmm_qemu import PROVIDER
 from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.interfaces.provider import Host, Problem, VmmCapabilities, VmmProvider
-from monocore_core.interfaces.vmm import GuestChannel, Machine, Vmm
+from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, TemplateVmm, Vmm
 from monocore_core.model.machine import MachineExit, MachineSpec
 
 
@@ -62,6 +62,10 @@ class FakeVmm:
 
     async def start(self, spec: MachineSpec) -> Machine:
         return self.machine(await self.inner.start(self.change(spec)), spec)
+
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        assert isinstance(self.inner, TemplateVmm)
+        return await self.inner.prepare(self.change(spec), greet)
 
     async def adopt(self, spec: MachineSpec) -> Machine | None:
         found = await self.inner.adopt(self.change(spec))

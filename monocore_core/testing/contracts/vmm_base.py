@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from monocore_core.errors import MonocoreError
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.provider import Host, VmmCapabilities, VmmProvider
 from monocore_core.interfaces.vmm import Machine, Vmm
+from monocore_core.model.events import Event
 from monocore_core.model.guest import RootDisk, RootShare, ShareMount
 from monocore_core.model.machine import Disk, MachineSpec, Share
 from monocore_core.model.rootfs import DiskFormat, RootKind
@@ -51,6 +52,7 @@ class Bench:
         vmm: opened.
         kit: parts of guests.
         token: that processes of this bench inherit.
+        events: that the VMM has told of.
     """
 
     provider: VmmProvider[object]
@@ -60,6 +62,7 @@ class Bench:
     vmm: Vmm
     kit: GuestKit
     token: str
+    events: list[Event] = field(factory=list[Event])
 
     def root(self, kind: RootKind | None = None, layout: DiskFormat | None = None) -> MachineSpec:
         """A specification with the sample root in a shape that the VMM claims."""
@@ -256,6 +259,7 @@ def guest_kit(folder: Path) -> GuestKit:
 
 @asynccontextmanager
 async def _opened(provider: VmmProvider[object], options: object, folder: Path) -> AsyncGenerator[Bench]:
+    events: list[Event] = []
     host = Host(folder / "state", folder / "cache")
     for made in (host.state, host.cache, folder / "kit"):
         made.mkdir(mode=0o700)
@@ -269,8 +273,8 @@ async def _opened(provider: VmmProvider[object], options: object, folder: Path) 
     token = uuid.uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, token)
-        async with provider.create(host, options) as vmm:
-            yield Bench(provider, options, host, capabilities, vmm, kit, token)
+        async with provider.create(evolve(host, emit=events.append), options) as vmm:
+            yield Bench(provider, options, host, capabilities, vmm, kit, token, events)
 
 
 @asynccontextmanager

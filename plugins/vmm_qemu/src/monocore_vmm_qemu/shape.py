@@ -1,4 +1,4 @@
-"""Which machines can be copies of one template, and what that template is. Pure, but for looking at files' identities.
+"""Which machines can be copies of one template, and what that template is. Pure, but for looking at files and taps.
 
 A template is a machine of the same command line, but for its key, its folder and what its devices lead to: its disks are empty files,
 its interface leads nowhere and has an address of its own. So the template's command line, in which all of these are fixed, and
@@ -7,11 +7,13 @@ the content of what it names, are the template's key: whatever changes there mak
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
 import os
 import re
+import struct
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -30,6 +32,9 @@ PLACEHOLDER = 1 << 40
 WORD = "monocore.template=1"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _CHUNK = 1024 * 1024
+_TUNGETIFF = 0x800454D2
+_IFREQ = struct.Struct("16sH22x")
+_IFF_VNET_HDR = 0x4000
 
 
 @frozen
@@ -50,12 +55,24 @@ class Identity:
 
 
 def unfit(spec: MachineSpec) -> str | None:
-    """Why no template serves a machine, or None."""
+    """Why no template serves a machine, or None. Asks an open tap whether its packets have headers."""
     if spec.architecture != "amd64":
         return f"templates of {spec.architecture} machines are not made"
     if spec.shares:
         return "folders are shared with it, whose server needs memory that no other machine has"
+    attachment = spec.attachment
+    if isinstance(attachment, Tap) and attachment.fd is not None and not _has_headers(attachment.fd):
+        return "packets of its tap have no header for offloads, as those of a template's have"
     return None
+
+
+def _has_headers(tap: int) -> bool:
+    """Whether a tap was opened with ``IFF_VNET_HDR``, as QEMU does by itself."""
+    try:
+        answer = fcntl.ioctl(tap, _TUNGETIFF, bytes(_IFREQ.size))
+    except OSError:
+        return False
+    return bool(_IFREQ.unpack(answer)[1] & _IFF_VNET_HDR)
 
 
 def template_of(spec: MachineSpec, folder: Path, key: str = "template") -> MachineSpec:
