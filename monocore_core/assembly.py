@@ -26,12 +26,13 @@ from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
 from monocore_core.interfaces.vmm import Machine, Vmm
 from monocore_core.model.events import Listener, Published, Stage
+from monocore_core.model.guest import GuestSetup
 from monocore_core.model.image import Image
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import RootFs
-from monocore_core.model.sandbox import MIN_MEMORY, SandboxRequest
+from monocore_core.model.sandbox import MIN_MEMORY, CommandRequest, SandboxRequest
 from monocore_core.plan.choose import Plan
 from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins
@@ -72,6 +73,7 @@ class Blueprint:
         plan: which backends do it.
         image: in the store.
         network: what is asked of the network; nothing, when that is ``none``.
+        command: to start as soon as there is a root to run it in.
     """
 
     key: str
@@ -79,6 +81,7 @@ class Blueprint:
     plan: Plan
     image: Image
     network: NetworkRequest
+    command: CommandRequest | None = None
 
 
 @frozen(eq=False)
@@ -130,11 +133,7 @@ class Assembly:
         guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
         stack.push_async_callback(guest.aclose)
         clock.mark("boot")
-        setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
-        await guest.setup(setup)
-        clock.mark("setup")
-        self.preparer.consider(vmm, spec)
-        return Sandbox(
+        sandbox = Sandbox(
             id=key,
             name=request.name or key,
             image=image,
@@ -146,6 +145,10 @@ class Assembly:
             mark=clock.mark,
             stages=clock.stages,
         )
+        setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
+        await _set_up(sandbox, setup, what.command)
+        self.preparer.consider(vmm, spec)
+        return sandbox
 
     async def adopt(self, what: Blueprint) -> Sandbox | None:
         """The sandbox that an earlier process launched, when it still runs and answers. See ``Engine.adopt``."""
@@ -283,6 +286,22 @@ async def _greet(machine: Machine) -> Guest:
         with suppress(DeadlineExceeded):
             return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
     return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
+
+
+async def _set_up(sandbox: Sandbox, setup: GuestSetup, command: CommandRequest | None) -> None:
+    """Make the guest a sandbox, and start its first command without waiting for word of that."""
+
+    async def begin() -> None:
+        await sandbox.guest.setup(setup)
+        sandbox.mark("setup")
+
+    if command is None:
+        await begin()
+        return
+    for outcome in await asyncio.gather(begin(), sandbox.exec(command), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome  # the first: a command cannot start where nothing was set up
+        sandbox.first = outcome
 
 
 def root_key(image: Image) -> str:

@@ -33,7 +33,7 @@ from monocore_core.model.image import Image
 from monocore_core.model.network import NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
-from monocore_core.model.sandbox import PullPolicy, SandboxRequest
+from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.plan.choose import Plan, choose, choose_source
 from monocore_core.plan.fit import Offer, Wishes
 from monocore_core.plan.matrix import Combination, combinations
@@ -169,17 +169,24 @@ class Engine:
             yield image, given
 
     @asynccontextmanager
-    async def sandbox(self, request: SandboxRequest) -> AsyncGenerator[Sandbox]:
+    async def sandbox(
+        self, request: SandboxRequest, *, command: CommandRequest | None = None
+    ) -> AsyncGenerator[Sandbox]:
         """A running sandbox, ended and removed on leaving.
 
+        Args:
+            request: what it is to be.
+            command: to start in it at once; its process is ``sandbox.first``. It begins earlier than with ``sandbox.exec``.
+
         Raises:
+            CommandNotFound, CommandNotExecutable: of the command.
             NothingFits: no combination of backends can do it; said before anything is pulled.
             NotFound, Unauthorized, Unreachable, Corrupt …: of the image.
             MachineError, GuestError, DeadlineExceeded: the VM did not start.
         """
         key = new_key()
         async with AsyncExitStack() as stack:
-            yield await self._begin(key, request, stack, lasting=False)
+            yield await self._begin(key, request, stack, command=command)
 
     async def launch(self, key: str, request: SandboxRequest) -> Sandbox:
         """A running sandbox that outlives this process. A later one finds it with :meth:`adopt`; :meth:`discard` ends it.
@@ -224,7 +231,13 @@ class Engine:
         await self._assembly.discard(key, plan, self.plugins, folder=folder)
 
     async def _begin(
-        self, key: str, request: SandboxRequest, stack: AsyncExitStack, *, lasting: bool
+        self,
+        key: str,
+        request: SandboxRequest,
+        stack: AsyncExitStack,
+        *,
+        lasting: bool = False,
+        command: CommandRequest | None = None,
     ) -> Sandbox:
         clock = Clock(key, time.monotonic(), [], self.listener)
         known = self._known(request.image, request.platform, request.pull)
@@ -234,7 +247,7 @@ class Engine:
             self.listener(Warned(sentence))
         image = known or await self.image(request.image, request.platform, request.pull)
         clock.mark("image")
-        what = self._blueprint(key, request, plan, image)
+        what = evolve(self._blueprint(key, request, plan, image), command=command)
         return await self._assembly.build(what, clock, stack, lasting=lasting)
 
     def _blueprint(self, key: str, request: SandboxRequest, plan: Plan, image: Image) -> Blueprint:

@@ -34,6 +34,7 @@ class Sandbox:
         guest: the agent.
         stages: when each stage of the start was complete; the last is the first command's start.
         started: whether a command was started in it before this object was made.
+        first: the process of the command that the sandbox was made with.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Sandbox:
     mark: Callable[[str], None]
     stages: list[Stage] = field(factory=list[Stage])
     started: bool = False
+    first: GuestProcess | None = field(default=None, init=False)
 
     async def exec(self, request: CommandRequest, *, label: str = "") -> GuestProcess:
         """Start a process; the image's configuration fills what the request leaves out.

@@ -42,7 +42,10 @@ def run_order(order: Order, settings: Settings) -> int:
         if order.sandbox.pull is PullPolicy.MISSING:
             intro = f"Unable to find image '{order.sandbox.image}' locally"
         with PullProgress(quiet=order.quiet, intro=intro, stages=order.timing) as progress:
-            async with open_engine(settings, progress) as engine, engine.sandbox(order.sandbox) as sandbox:
+            async with (
+                open_engine(settings, progress) as engine,
+                engine.sandbox(order.sandbox, command=order.command) as sandbox,
+            ):
                 return await _Attendance(order, sandbox, signals).attend()
 
     return run_interruptibly(work)
@@ -62,7 +65,7 @@ class _Attendance:
 
     async def attend(self) -> int:
         """From the start of the process to its status."""
-        process = await self._sandbox.exec(self._order.command)
+        process = self._sandbox.first or await self._sandbox.exec(self._order.command)
         with ExitStack() as stack:
             stack.callback(self._signals.finish)
             if self._order.command.terminal is not None:

@@ -10,7 +10,7 @@ import pytest
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotFound, ConfigError, InvalidInput, MonocoreError, NotFound
-from monocore_core.model.events import Event, Stage
+from monocore_core.model.events import Began, Event, Stage, Warned
 from monocore_core.model.guest import TmpfsMount
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.sandbox import Sandbox
@@ -82,9 +82,34 @@ async def test_a_sandbox_runs_and_leaves_nothing(image: str, home: Path) -> None
             with pytest.raises(CommandNotFound, match="no-such-program"):
                 await sandbox.exec(CommandRequest(args=("no-such-program",)))
             assert [lease.key for lease in engine.store.leases()] == [sandbox.id]
+            await engine.preparer.settled()  # a template's machine is a process, too
             assert processes_of(home) == [sandbox.machine.pid]
         assert_nothing_remains(engine, home)
     assert stages == [*STAGES, "exec"]
+
+
+async def test_a_command_begins_with_its_sandbox_in_a_copy_of_a_template(image: str, home: Path) -> None:
+    events: list[Event] = []
+    async with Engine.open(Settings(home), listener=events.append) as engine:
+        async with engine.sandbox(
+            SandboxRequest(image)
+        ):  # makes the template of its shape, where there is none yet
+            await engine.preparer.settled()
+        command = CommandRequest(args=("sh", "-c", "hostname; exit 3"))
+        async with engine.sandbox(SandboxRequest(image), command=command) as sandbox:
+            assert sandbox.first is not None
+            assert await sandbox.first.stdout.read(4096) == f"{sandbox.id}\n".encode()
+            assert (await sandbox.first.wait()).code == 3
+            assert [stage.name for stage in sandbox.stages] == [*STAGES, "exec"]
+            if sandbox.plan.vmm == "vmm_qemu":
+                assert Began(sandbox.id, copied=True) in events
+        with pytest.raises(CommandNotFound, match="no-such-program"):
+            async with engine.sandbox(
+                SandboxRequest(image), command=CommandRequest(args=("no-such-program",))
+            ):
+                pytest.fail("a sandbox without its command was given")
+        assert_nothing_remains(engine, home)
+    assert not [event for event in events if isinstance(event, Warned)]
 
 
 async def test_two_sandboxes_share_the_root_and_nothing_else(image: str, home: Path) -> None:

@@ -1,0 +1,123 @@
+"""When templates are asked for, and what becomes of a VMM that cannot make them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from monocore_core.errors import MachineError
+from monocore_core.interfaces.vmm import Greeter, Machine, Vmm
+from monocore_core.model.events import Event, Warned
+from monocore_core.model.machine import MachineSpec
+from monocore_core.preparing import Preparer
+
+SPEC = MachineSpec("k", "amd64", 1, 256 << 20, Path("/boot"), Path("/d"), Path("/d/console"))
+
+
+class PlainVmm:
+    """A VMM of before there were templates."""
+
+    async def start(self, spec: MachineSpec) -> Machine:
+        raise NotImplementedError
+
+    async def adopt(self, spec: MachineSpec) -> Machine | None:
+        return None
+
+    async def remove(self, key: str) -> None:
+        return
+
+
+class Making(PlainVmm):
+    """Counts what it is asked for, and waits until it may go on."""
+
+    def __init__(self, error: MachineError | None = None) -> None:
+        self.error = error
+        self.asked: list[MachineSpec] = []
+        self.at_once = self.most = 0
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        self.asked.append(spec)
+        self.begun.set()
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        try:
+            await self.go.wait()
+            if self.error is not None:
+                raise self.error
+            return None
+        finally:
+            self.at_once -= 1
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def preparer(events: list[Event]) -> Preparer:
+    return Preparer(events.append, pause=0)
+
+
+async def test_one_at_a_time_and_one_of_a_shape(preparer: Preparer) -> None:
+    vmm = Making()
+    for key in ("a", "b"):
+        preparer.consider(vmm, evolve(SPEC, key=key))
+        preparer.consider(vmm, evolve(SPEC, key=key, vcpus=2))
+    vmm.go.set()
+    await preparer.settled()
+    assert [spec.vcpus for spec in vmm.asked] == [1, 2]
+    assert vmm.most == 1
+    preparer.consider(vmm, SPEC)  # the VMM knows whether there is one still
+    await preparer.settled()
+    assert len(vmm.asked) == 3
+
+
+async def test_a_shape_that_failed_is_told_once_and_not_tried_again(
+    preparer: Preparer, events: list[Event]
+) -> None:
+    vmm = Making(MachineError("the template ended"))
+    vmm.go.set()
+    for _ in range(2):
+        preparer.consider(vmm, SPEC)
+        await preparer.settled()
+    assert len(vmm.asked) == 1
+    (event,) = events
+    assert isinstance(event, Warned)
+    assert "the template ended" in event.text
+    preparer.consider(vmm, evolve(SPEC, memory=512 << 20))
+    await preparer.settled()
+    assert len(vmm.asked) == 2
+
+
+async def test_closing_gives_up_what_is_under_way(preparer: Preparer, events: list[Event]) -> None:
+    vmm = Making()
+    preparer.consider(vmm, SPEC)
+    preparer.consider(vmm, evolve(SPEC, vcpus=2))
+    async with asyncio.timeout(10):
+        await vmm.begun.wait()
+        await preparer.aclose()
+        await preparer.aclose()
+    assert len(vmm.asked) == 1
+    assert vmm.at_once == 0
+    assert not events
+
+
+async def test_nothing_is_asked_before_the_pause_is_over(events: list[Event]) -> None:
+    preparer, vmm = Preparer(events.append, pause=3600), Making()
+    preparer.consider(vmm, SPEC)
+    await asyncio.sleep(0)
+    await preparer.aclose()
+    assert not vmm.asked
+
+
+async def test_a_vmm_without_templates_is_left_alone(preparer: Preparer) -> None:
+    vmm: Vmm = PlainVmm()
+    preparer.consider(vmm, SPEC)
+    async with asyncio.timeout(10):
+        await preparer.settled()
