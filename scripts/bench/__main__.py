@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monocore_core.errors import MonocoreError
-from scripts.bench import assemble, machine, network, pull, unpack
+from scripts.bench import assemble, machine, network, pull, start, unpack
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
 
@@ -20,6 +20,9 @@ SECTIONS: Mapping[str, Callable[[Path, bool], Section]] = {
     "assembly": assemble.measure,
     "unpack": unpack.measure,
     "boot": machine.boot,
+    "start": start.measure,
+    "starts": start.many,
+    "weight": start.weight,
     "roundtrip": machine.round_trip,
     "attach": network.attach,
     "transfer": network.transfer,

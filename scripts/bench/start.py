@@ -1,0 +1,183 @@
+"""Starts, stage by stage: copies of a template against boots and against QEMU by itself, one by one and many at once; and what copies weigh."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from monocore_core.config.values import Backends, Settings
+from monocore_core.engine import Engine
+from monocore_core.model.events import Began, Event
+from monocore_core.model.sandbox import MIB, CommandRequest, SandboxRequest
+from monocore_core.sandbox import Sandbox
+from monocore_core.testing.registry import LocalRegistry
+from monocore_core.testing.samples import busybox_image
+from scripts.bench.machine import bare_machine
+from scripts.bench.measure import Claim, Row, Section, timed
+from scripts.bench.peers import PeerFailed
+
+TITLE = "start: `Engine.sandbox` to the first output of a command, image in the store, no network"
+MANY_TITLE = "start: copies at once"
+WEIGHT_TITLE = "copies of one template, idle: proportional set size of their QEMU processes"
+#: What the design asks for, seconds: until the agent answers, and until the first output.
+READY, OUTPUT = 0.15, 0.15
+#: What the design asks for, MiB for each copy above the first.
+WEIGHT = 35.0
+_MEMORY = 256
+_AT_ONCE = 10
+_COMMAND = CommandRequest(args=("/bin/echo", "hello"))
+
+
+def measure(cache: Path, quick: bool) -> Section:
+    """Copies, boots and bare QEMU, in turns."""
+    return _with_home(cache, lambda home, reference: _one_by_one(home, reference, 5 if quick else 30))
+
+
+def many(cache: Path, quick: bool) -> Section:
+    """Ten copies at once, again and again."""
+    return _with_home(cache, lambda home, reference: _at_once(home, reference, 2 if quick else 5))
+
+
+def weight(cache: Path, quick: bool) -> Section:
+    """Idle copies side by side."""
+    return _with_home(cache, lambda home, reference: _weighed(home, reference, 5 if quick else 20))
+
+
+def _with_home(cache: Path, work: Callable[[Path, str], Awaitable[Section]]) -> Section:
+    home = Path(tempfile.mkdtemp(dir=cache))
+    try:
+        with LocalRegistry(cache / "registry") as registry:
+            reference = registry.push(busybox_image(), "bench/small")
+            return asyncio.run(_awaited(work(home, reference)))
+    finally:
+        shutil.rmtree(home)
+
+
+async def _awaited(work: Awaitable[Section]) -> Section:
+    return await work
+
+
+def _settings(home: Path, *, templates: bool) -> Settings:
+    return Settings(home, Backends(vmm="vmm_qemu"), plugins={"vmm_qemu": {"templates": templates}})
+
+
+def _request(reference: str) -> SandboxRequest:
+    return SandboxRequest(reference, memory=_MEMORY * MIB)
+
+
+async def _one_by_one(home: Path, reference: str, runs: int) -> Section:
+    stages: dict[str, list[float]] = {}
+    boots: list[float] = []
+    bare: list[float] = []
+    async with AsyncExitStack() as stack:
+        copying = await _prepared(home, reference, stack)
+        booting = await stack.enter_async_context(Engine.open(_settings(home, templates=False)))
+        machine = bare_machine(home, _MEMORY)
+        for number in range(runs):
+            for name, seconds in (await _started(copying, reference)).items():
+                stages.setdefault(name, []).append(seconds)
+            if number % 3 == 0:
+                boots.append((await _started(booting, reference))["first output"])
+                bare.append(await asyncio.to_thread(timed, machine.boot))
+    rows = [Row("start", f"copy: {name}", tuple(samples), _p95(samples)) for name, samples in stages.items()]
+    copy = rows[-1]
+    boot = Row("start", "boot: first output", tuple(boots), _p95(boots))
+    peer = Row("start", "bare QEMU, PID 1 that reboots", tuple(bare))
+    ready = rows[list(stages).index("agent ready")]
+    claims = (
+        Claim(
+            f"{ready.median:.3f} s from spawn to an agent that answers (target {READY} s)",
+            ready.median <= READY,
+        ),
+        Claim(f"{copy.median:.3f} s to the first output (target {OUTPUT} s)", copy.median <= OUTPUT),
+        Claim(f"{copy.median / boot.median:.2f} of a boot, {copy.median / peer.median:.2f} of bare QEMU"),
+    )
+    return Section(TITLE, (*rows, boot, peer), claims)
+
+
+async def _at_once(home: Path, reference: str, rounds: int) -> Section:
+    each: list[float] = []
+    whole: list[float] = []
+    async with AsyncExitStack() as stack:
+        engine = await _prepared(home, reference, stack)
+        for _ in range(rounds):
+            began = time.perf_counter()
+            done = await asyncio.gather(*(_started(engine, reference) for _ in range(_AT_ONCE)))
+            whole.append(time.perf_counter() - began)
+            each += [one["first output"] for one in done]
+    rows = (
+        Row("many", f"first output, {_AT_ONCE} at once", tuple(each), _p95(each)),
+        Row("many", f"all {_AT_ONCE}, started and removed", tuple(whole)),
+    )
+    return Section(MANY_TITLE, rows)
+
+
+async def _weighed(home: Path, reference: str, count: int) -> Section:
+    async with AsyncExitStack() as stack:
+        engine = await _prepared(home, reference, stack)
+        sandboxes: list[Sandbox] = []
+        weights: list[float] = []
+        for _ in range(count):
+            sandbox = await stack.enter_async_context(engine.sandbox(_request(reference), command=_COMMAND))
+            sandboxes.append(sandbox)
+            weights.append(sum(_pss(one.machine.pid) for one in sandboxes))
+        for sandbox in sandboxes:
+            process = await sandbox.exec(CommandRequest(args=("/bin/true",)))
+            if (await process.wait()).code:
+                raise PeerFailed("an idle copy does not answer")
+    further = (weights[-1] - weights[0]) / (count - 1)
+    notes = (
+        f"1 copy: {weights[0]:.0f} MiB; {count} copies: {weights[-1]:.0f} MiB; each answered a command afterwards",
+        f"guests of {_MEMORY} MiB, after one command each",
+    )
+    claim = Claim(f"{further:.1f} MiB each above the first (target {WEIGHT:g} MiB)", further <= WEIGHT)
+    return Section(WEIGHT_TITLE, (), (claim,), notes)
+
+
+async def _prepared(home: Path, reference: str, stack: AsyncExitStack) -> Engine:
+    """An engine whose next machine is a copy."""
+    events: list[Event] = []
+    settings = _settings(home, templates=True)
+    engine = await stack.enter_async_context(Engine.open(settings, listener=events.append))
+    async with engine.sandbox(_request(reference)):
+        await engine.preparer.settled()
+    await _started(engine, reference)
+    told = [event for event in events if isinstance(event, Began)]
+    if not told[-1].copied:
+        raise PeerFailed(f"no copy was started: {told[-1].reason}")
+    return engine
+
+
+async def _started(engine: Engine, reference: str) -> dict[str, float]:
+    """Start a sandbox with a command and remove it; seconds of the stages, and from the beginning to the first output."""
+    began = time.perf_counter()
+    async with engine.sandbox(_request(reference), command=_COMMAND) as sandbox:
+        if sandbox.first is None or await sandbox.first.stdout.read(64) != b"hello\n":
+            raise PeerFailed("a sandbox did not answer")
+        output = time.perf_counter() - began
+        at = {stage.name: stage.seconds for stage in sandbox.stages}
+    return {
+        "decide, assemble": at["assemble"],
+        "restore": at["spawn"] - at["assemble"],
+        "agent ready": at["boot"] - at["assemble"],
+        "root mounted": at["setup"] - at["boot"],
+        "command started": at["exec"] - at["setup"],
+        "first output": output,
+    }
+
+
+def _pss(pid: int) -> float:
+    """MiB."""
+    for line in Path("/proc", str(pid), "smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise PeerFailed(f"process {pid} tells no proportional set size")
+
+
+def _p95(samples: Sequence[float]) -> str:
+    return f"p95 {Row('', '', tuple(samples)).percentile(95) * 1000:.0f} ms"
