@@ -174,7 +174,8 @@ async def test_cancelled_at_any_stage_it_leaves_nothing(image: str, home: Path, 
 
 
 async def test_a_guest_that_does_not_answer_in_time_is_ended(image: str, home: Path) -> None:
-    async with Engine.open(Settings(home)) as engine:
+    boots = Settings(home, plugins={"vmm_qemu": {"templates": False}})
+    async with Engine.open(boots) as engine:
         with pytest.raises(MonocoreError) as caught:
             async with engine.sandbox(SandboxRequest(image, boot_timeout=0.05)):
                 pytest.fail("it cannot have booted")
