@@ -22,7 +22,7 @@ from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_te
 from monocore_core.config.values import Settings
 from monocore_core.errors import GuestError, MachineError, MonocoreError
 from monocore_core.guest.client import GuestProcess
-from monocore_core.model.guest import ProcessExit
+from monocore_core.model.guest import ProcessExit, TerminalSize
 from monocore_core.model.machine import MachineEnd
 from monocore_core.model.sandbox import MIB, PullPolicy
 from monocore_core.sandbox import Sandbox
@@ -83,7 +83,7 @@ class _Attendance:
             raw = stack.enter_context(RawTerminal(STDIN))
 
         def resized() -> None:
-            self._later(process.resize(terminal_size()))
+            self._later(process.resize(TerminalSize(*terminal_size())))
 
         def continued() -> None:
             if raw is not None:

@@ -12,7 +12,7 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.render import print_json
 from monocore_core.cli.services import add_project, members, project_of, services_file, shown
 from monocore_core.cli.settings import settings_for
-from monocore_core.config.load import find_file
+from monocore_core.config.find import find_file
 from monocore_core.config.values import Settings
 from monocore_core.errors import ConfigError, InvalidInput
 from monocore_core.model.service import Project

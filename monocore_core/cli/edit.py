@@ -21,7 +21,7 @@ from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.services import add_project, reading_of, services_file, shown
 from monocore_core.cli.values import parse_setting
-from monocore_core.config.load import FILE_NAME
+from monocore_core.config.find import FILE_NAME
 from monocore_core.errors import Conflict, InvalidInput, NotFound
 from monocore_core.notation.form import Json
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import TextIO, cast
 
@@ -26,6 +25,8 @@ def report(error: BaseException, *, debug: bool, stream: TextIO | None = None) -
     cause = root(error)
     try:
         if debug:
+            import traceback  # takes longer than most commands' own modules
+
             traceback.print_exception(error, file=out)
         for line in describe(cause):
             print(line, file=out)

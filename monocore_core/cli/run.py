@@ -24,7 +24,7 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.networks import add_network, network_of
 from monocore_core.cli.order import Order
 from monocore_core.errors import InvalidInput
-from monocore_core.model.guest import TmpfsMount
+from monocore_core.model.guest import TerminalSize, TmpfsMount
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.model.volume import VolumeMount
@@ -79,7 +79,7 @@ def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mappi
         env=_environment(parsed, environ),
         cwd=parsed.workdir or "",
         user=parsed.user or "",
-        terminal=terminal.terminal_size() if parsed.tty else None,
+        terminal=TerminalSize(*terminal.terminal_size()) if parsed.tty else None,
         stdin=parsed.interactive,
         rlimits=parsed.ulimit,
     )

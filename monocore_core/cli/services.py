@@ -11,7 +11,7 @@ from monocore_core.cli.arguments import Parser
 from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
 from monocore_core.config.check import Host
-from monocore_core.config.load import FILE_NAME, find_file
+from monocore_core.config.find import FILE_NAME, find_file
 from monocore_core.config.project import Reading, load_project
 from monocore_core.errors import NotFound
 from monocore_core.model.service import Project, Service

@@ -8,16 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
-#: So many ending signals within so many seconds mean: at once.
-PATIENCE = 3
-WINDOW = 10.0
+from monocore_core.cli.impatience import ENDING, PASSED_ON, Impatience
 
 
 class Signals:
@@ -36,7 +31,7 @@ class Signals:
         if task is None:
             raise RuntimeError("signals are taken over for a task")
         self._task = task
-        self._times: list[float] = []
+        self._impatience = Impatience()
         self._forward: Callable[[int], None] | None = None
         self._force: Callable[[], None] | None = None
         self.ended_by: int | None = None
@@ -51,7 +46,7 @@ class Signals:
     def forward_to(self, forward: Callable[[int], None], force: Callable[[], None]) -> None:
         """From now on pass signals on; ``force`` is for impatience."""
         self._forward, self._force = forward, force
-        self._times.clear()
+        self._impatience.forget()
 
     def finish(self) -> None:
         """The process has ended: what is left is ours, and is not to be interrupted by one signal."""
@@ -59,10 +54,10 @@ class Signals:
         self.ended_by = self.ended_by or 0
 
     def _received(self, number: int) -> None:
-        urgent = number in ENDING and self._urgent()
+        urgent = number in ENDING and self._impatience.grows()
         if self._forward is not None:
             if urgent and self._force is not None:
-                self._times.clear()
+                self._impatience.forget()
                 self._force()
             else:
                 self._forward(number)
@@ -74,12 +69,6 @@ class Signals:
         elif urgent:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-
-    def _urgent(self) -> bool:
-        now = time.monotonic()
-        recent = [when for when in self._times if now - when < WINDOW]
-        self._times = [*recent[-PATIENCE:], now]
-        return len(self._times) >= PATIENCE
 
 
 @contextmanager

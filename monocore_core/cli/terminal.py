@@ -7,12 +7,17 @@ import os
 import termios
 import tty
 from types import TracebackType
-from typing import Self
-
-from monocore_core.model.guest import TerminalSize
+from typing import NamedTuple, Self
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_SIDE = 65535
+
+
+class WindowSize(NamedTuple):
+    """Of a terminal, in characters."""
+
+    rows: int = 24
+    columns: int = 80
 
 
 def is_terminal(fd: int) -> bool:
@@ -23,7 +28,7 @@ def is_terminal(fd: int) -> bool:
         return False
 
 
-def terminal_size() -> TerminalSize:
+def terminal_size() -> WindowSize:
     """Size of the terminal we talk to, in characters; 24 by 80 when there is none or it does not say."""
     for fd in (STDOUT, STDIN, STDERR):
         try:
@@ -31,8 +36,8 @@ def terminal_size() -> TerminalSize:
         except OSError:
             continue
         if 0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE:
-            return TerminalSize(rows=rows, columns=columns)
-    return TerminalSize()
+            return WindowSize(rows, columns)
+    return WindowSize()
 
 
 class RawTerminal:

@@ -10,8 +10,6 @@ Environment: ``MONOCORE_HOME``, ``MONOCORE_VMM``, ``MONOCORE_LAYER_MERGER``, ``M
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -19,14 +17,12 @@ from typing import cast
 import tomli
 from attrs import evolve, field, frozen
 
+from monocore_core.config.find import find_file, read_file
 from monocore_core.config.values import Backends, Settings, VolumePolicy
-from monocore_core.errors import ConfigError, NotFound
+from monocore_core.errors import ConfigError
 from monocore_core.model.daemon import DaemonSettings
 from monocore_core.serde import structure
 
-FILE_NAME = "monocore.toml"
-#: Largest configuration file that is read, bytes.
-MAX_FILE = 1024 * 1024
 _BACKEND_KEYS = ("image_source", "layer_merger", "network", "vmm")
 _PLUGIN_PREFIX = "MONOCORE_PLUGINS__"
 
@@ -98,42 +94,10 @@ def _plain(raw: Table) -> _File | None:
     return _File(home) if raw.keys() - _OF_SERVICES <= {"home"} and isinstance(home, str) else None
 
 
-def find_file(file: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
-    """The configuration file that is to be read, or None.
-
-    Raises:
-        NotFound: it was named and does not exist.
-        ConfigError: it was found, and another user could have written it.
-    """
-    named = file or (Path(environ["MONOCORE_CONFIG"]) if environ.get("MONOCORE_CONFIG") else None)
-    if named is not None:
-        if not named.is_file():
-            raise NotFound(f"configuration file {named} does not exist")
-        return named
-    base = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "/")) / ".config")
-    for candidate in (cwd / FILE_NAME, Path(base) / "monocore" / FILE_NAME):
-        if candidate.is_file():
-            _refuse_foreign(candidate)
-            return candidate
-    return None
-
-
-def _refuse_foreign(path: Path) -> None:
-    status = path.stat()
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(
-            f"{path} was found but not read: another user could have written it",
-            hint=f"make it yours (chown, chmod go-w), or name it: --config {path}",
-        )
-
-
 def _read(path: Path) -> dict[str, object]:
-    with path.open("rb") as stream:
-        data = stream.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise ConfigError(f"{path} is larger than {MAX_FILE} bytes")
+    text = read_file(path)
     try:
-        return dict(tomli.loads(data.decode()))
+        return dict(tomli.loads(text))
     except (ValueError, RecursionError) as error:  # ValueError also of a number with thousands of digits
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
