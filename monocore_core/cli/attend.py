@@ -12,11 +12,12 @@ import signal
 from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack
 
+from monocore_core.cli.descriptors import OutputClosed
 from monocore_core.cli.failures import FAILED, warn
 from monocore_core.cli.opening import open_engine
 from monocore_core.cli.order import Order
 from monocore_core.cli.progress import PullProgress
-from monocore_core.cli.pump import Outflow, OutputClosed, drain, pump_in
+from monocore_core.cli.pump import Outflow, drain, pump_in
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_terminal, terminal_size
 from monocore_core.config.values import Settings

@@ -16,9 +16,27 @@ from monocore_core.cli.globals import Globals
 
 PROGRAM = "monocore"
 
-#: Command to (module, summary), in the order of the help.
+#: Command to (module, or module and function; summary), in the order of the help.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("run", "run a command in a new microVM of an image"),
+    "ps": ("ps", "list sandboxes"),
+    "exec": ("exec", "run a further command in a running sandbox"),
+    "attach": ("attach", "attach to the command of a running sandbox"),
+    "logs": ("logs", "show what sandboxes, or services, wrote"),
+    "stop": ("each:stop", "stop sandboxes"),
+    "kill": ("each:kill", "send a signal to sandboxes"),
+    "start": ("each:start", "start sandboxes again"),
+    "wait": ("each:wait", "wait for sandboxes to end, and print their exit statuses"),
+    "rm": ("each:remove", "remove sandboxes"),
+    "cp": ("cp", "copy files to or from a sandbox"),
+    "inspect": ("inspect", "show everything about sandboxes, as JSON"),
+    "stats": ("stats", "show what running sandboxes use"),
+    "top": ("top", "show the processes in a sandbox"),
+    "events": ("events", "show what happens to sandboxes"),
+    "up": ("project:up", "start the services of monocore.toml, or bring them up to date"),
+    "down": ("project:down", "stop the services of monocore.toml"),
+    "restart": ("project:restart", "restart services"),
+    "status": ("project:status", "show the services of projects"),
     "pull": ("pull", "download an image from its registry"),
     "images": ("images", "list, inspect, remove, load and save images"),
     "rmi": ("images", "remove images (short for: images rm)"),
@@ -29,7 +47,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plugin": ("plugin", "make a new plugin package"),
     "config": ("config", "check the configuration, show it resolved, print its schema"),
     "add": ("edit", "add a service to monocore.toml"),
-    "remove": ("remove", "take a service out of monocore.toml"),
+    "remove": ("remove", "remove stopped services; 'remove service' takes one out of monocore.toml"),
+    "serve": ("serve", "run the daemon that keeps sandboxes; others start it when needed"),
+    "info": ("info", "show the daemon"),
     "doctor": ("doctor", "check what works on this host, and what to install"),
     "system": ("system", "show disk usage"),
     "version": ("version", "show the versions of monocore and of its plugins"),
@@ -120,7 +140,8 @@ def _dispatch(words: list[str], options: Globals) -> int:
     if name not in COMMANDS:
         near = nearest(name, COMMANDS)
         raise UsageError(f"unknown command: {name}", near and f"did you mean '{near}'?", PROGRAM)
-    run: Command = import_module(f"{__package__}.{COMMANDS[name][0]}").main
+    module, _, function = COMMANDS[name][0].partition(":")
+    run: Command = getattr(import_module(f"{__package__}.{module}"), function or "main")
     return run(["rm", *arguments] if name == "rmi" else arguments, options)
 
 

@@ -1,10 +1,33 @@
-"""What one ``run`` was asked, made by :mod:`.run` of its words, done by :mod:`.attend`."""
+"""What one ``run`` was asked, made by :mod:`.run` of its words, done by :mod:`.running`, or without a daemon by :mod:`.attend`."""
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+
+from attrs import field, frozen
 
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
+
+
+@frozen
+class Lasting:
+    """What is asked of a sandbox that the daemon keeps.
+
+    Attributes:
+        detach: do not wait for its end.
+        remove: it goes, with its log, when it ends.
+        labels: by name.
+        idle_timeout: seconds, or None.
+        stop_signal: its number, or 0 for the image's.
+        stop_grace: seconds.
+    """
+
+    detach: bool = False
+    remove: bool = False
+    labels: Mapping[str, str] = field(factory=dict[str, str])
+    idle_timeout: float | None = None
+    stop_signal: int = 0
+    stop_grace: float = 10.0
 
 
 @frozen
@@ -18,6 +41,7 @@ class Order:
         timeout: seconds the command may take, or None.
         quiet: no progress of a pull.
         timing: say how long each stage took.
+        lasting: what only the daemon does.
     """
 
     sandbox: SandboxRequest
@@ -26,3 +50,4 @@ class Order:
     timeout: float | None = None
     quiet: bool = False
     timing: bool = False
+    lasting: Lasting = field(factory=Lasting)

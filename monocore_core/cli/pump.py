@@ -16,7 +16,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
-from monocore_core.cli.descriptors import CHUNK, OutputClosed, read_some, write_all
+from monocore_core.cli.descriptors import CHUNK, read_some, write_all
 
 T = TypeVar("T")
 

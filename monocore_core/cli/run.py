@@ -1,4 +1,4 @@
-"""``monocore run [OPTIONS] IMAGE [COMMAND…]``: the words, and what they ask for. :mod:`.attend` does it.
+"""``monocore run [OPTIONS] IMAGE [COMMAND…]``: the words, and what they ask for. :mod:`.running` has the daemon do it, :mod:`.attend` does it here.
 
 Flags end at the image: what follows belongs to the command, as in ``docker run``.
 """
@@ -20,9 +20,12 @@ from monocore_core.cli.arguments import (
     backend_overrides,
     split_at_operand,
 )
+from monocore_core.cli.endings import refuse_no_terminal
 from monocore_core.cli.globals import Globals
+from monocore_core.cli.lasting import add_lasting, lasting_of
 from monocore_core.cli.networks import add_network, network_of
-from monocore_core.cli.order import Order
+from monocore_core.cli.order import Lasting, Order
+from monocore_core.cli.reach import without_daemon
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import TerminalSize, TmpfsMount
 from monocore_core.model.oci import Platform
@@ -41,15 +44,26 @@ def main(words: list[str], options: Globals) -> int:
     if not operands:
         raise UsageError("no image is given", f"{USAGE}.", PROG)
     order = order_of(parsed, operands, os.environ)
-    if order.command.terminal is not None and order.interactive and not terminal.is_terminal(terminal.STDIN):
-        raise InvalidInput(
-            "the input device is not a TTY", hint="leave out -t when standard input is a pipe or a file"
-        )
+    if not parsed.detach:
+        refuse_no_terminal(stdin=order.interactive, tty=parsed.tty)
+    if not (parsed.no_daemon or without_daemon()):
+        from monocore_core.cli.running import run_by_daemon
 
+        return run_by_daemon(order, options, backend_overrides(parsed))
+    _refuse_lasting(order.lasting)
     from monocore_core.cli.attend import run_order
     from monocore_core.cli.opening import settings_for
 
     return run_order(order, settings_for(options, backend_overrides(parsed)))
+
+
+def _refuse_lasting(lasting: Lasting) -> None:
+    """Raises InvalidInput: what is asked only the daemon can do."""
+    flag = "-d" if lasting.detach else "--idle-timeout" if lasting.idle_timeout else ""
+    if flag:
+        raise InvalidInput(
+            f"{flag} needs the daemon", hint="leave out --no-daemon, and unset MONOCORE_DAEMON"
+        )
 
 
 def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mapping[str, str]) -> Order:
@@ -90,17 +104,17 @@ def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mappi
         timeout=parsed.timeout,
         quiet=parsed.quiet,
         timing=parsed.timing,
+        lasting=lasting_of(parsed),
     )
 
 
 def build_parser() -> tuple[Parser, list[argparse.Action]]:
     """The parser of the flags, and all its actions."""
-    parser = Parser(
-        PROG, "Run a command in a new microVM of an image, and remove it afterwards.", usage=USAGE
-    )
+    parser = Parser(PROG, "Run a command in a new microVM of an image.", usage=USAGE)
     return parser, [
         *_process_flags(parser),
         *_machine_flags(parser),
+        *add_lasting(parser),
         *add_network(parser),
         *_image_flags(parser),
         *add_backends(parser),
@@ -210,7 +224,6 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
             metavar="type=TYPE,...",
             help="mount as in Docker: type=bind|volume|tmpfs,source=SOURCE,target=PATH[,readonly]",
         ),
-        add("--rm", action="store_true", help="accepted for habit: a sandbox is always removed when it ends"),
     ]
 
 

@@ -18,13 +18,11 @@ _WORDS = (Digest, Platform, Rule)
 
 def plain(value: object) -> object:
     """Plain data of a value of :mod:`monocore_core.model`, for JSON."""
+    if isinstance(value, Enum):
+        return value.value
     if value is None or type(value) in (str, int, float, bool):
         return value
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, _WORDS):
-        return str(value)
-    if attrs.has(type(value)):
+    if attrs.has(type(value)) and not isinstance(value, _WORDS):
         return {one.name: plain(getattr(value, one.name)) for one in attrs.fields(type(value))}
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in cast("Mapping[object, object]", value).items()}

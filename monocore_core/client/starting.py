@@ -35,6 +35,7 @@ DEADLINE, IDLE_EXIT = 30.0, 600
 MAX_SAID = 64 * 1024
 LOG = "daemon.log"
 _LOCK = "daemon.starting"
+_ERROR = "monocore: error: "
 #: Seconds between two looks for a daemon that somebody else starts.
 _AGAIN = 0.05
 
@@ -160,12 +161,12 @@ def _problem(said: bytes, place: Place) -> MonocoreError:
         with contextlib.suppress(Corrupt):
             return problem(parse_table(said))
     last = ""
-    with contextlib.suppress(OSError, IndexError):
-        with (place.home / LOG).open("rb") as stream:
-            stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4096))
-            last = stream.read().decode("utf-8", "replace").strip().splitlines()[-1]
+    with contextlib.suppress(OSError, IndexError), (place.home / LOG).open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4096))
+        last = stream.read().decode("utf-8", "replace").strip().splitlines()[-1]
     return MachineError(
-        f"the daemon did not start{f': {last}' if last else ''}", hint=f"see {place.home / LOG}"
+        f"the daemon did not start{f': {last.removeprefix(_ERROR)}' if last else ''}",
+        hint=f"see {place.home / LOG}",
     )
 
 

@@ -51,23 +51,25 @@ class Reader:
             final, kind, payload = frame
             if kind >= CLOSE:
                 yield kind, payload
-                continue
-            if kind != CONTINUED and self._kind:
-                raise Corrupt("the daemon began a message within another")
-            if kind == CONTINUED and not self._kind:
-                raise Corrupt("the daemon continued a message that it had not begun")
-            if final and not self._parts:
-                self._kind, whole = 0, (kind or self._kind, payload)
+            elif (whole := self._joined(kind, payload, final=final)) is not None:
                 yield whole
-                continue
-            self._kind = self._kind or kind
-            self._parts += payload
-            if len(self._parts) > self._limit:
-                raise LimitExceeded(f"the daemon sent a message of more than {self._limit} bytes")
-            if final:
-                whole = (self._kind, bytes(self._parts))
-                self._kind, self._parts = 0, bytearray()
-                yield whole
+
+    def _joined(self, kind: int, payload: bytes, *, final: bool) -> Message | None:
+        """The message that a frame of data completes."""
+        if (kind == CONTINUED) != bool(self._kind):
+            raise Corrupt("the daemon began a message within another, or continued none")
+        if final and not self._parts:
+            self._kind, whole = 0, (kind or self._kind, payload)
+            return whole
+        self._kind = self._kind or kind
+        self._parts += payload
+        if len(self._parts) > self._limit:
+            raise LimitExceeded(f"the daemon sent a message of more than {self._limit} bytes")
+        if not final:
+            return None
+        whole = (self._kind, bytes(self._parts))
+        self._kind, self._parts = 0, bytearray()
+        return whole
 
     def _frame(self) -> tuple[bool, int, bytes] | None:
         buffer = self._buffer
@@ -126,7 +128,7 @@ class WebSocket:
         self._pending = 0
         self._closing = False
         self.ended = False
-        wire.socket.setblocking(False)
+        wire.socket.setblocking(False)  # noqa: FBT003 - of the standard library
 
     def fileno(self) -> int:
         """Of the socket."""
@@ -226,12 +228,15 @@ def upgrade(path: str, target: str, timeout: float) -> WebSocket | Response:
             f"GET {target} HTTP/1.1\r\nHost: monocore\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY}\r\n\r\n".encode("ascii")
         )
-        answer = Response(wire)
-        if answer.status != 101:
-            return answer
-        if answer.headers.get("sec-websocket-accept") != _ACCEPT:
-            raise Corrupt("the daemon did not open a WebSocket", hint="is it a daemon of monocore?")
-        return WebSocket(wire)
+        return _opened(Response(wire))
     except BaseException:
         wire.close()
         raise
+
+
+def _opened(answer: Response) -> WebSocket | Response:
+    if answer.status != 101:
+        return answer
+    if answer.headers.get("sec-websocket-accept") != _ACCEPT:
+        raise Corrupt("the daemon did not open a WebSocket", hint="is it a daemon of monocore?")
+    return WebSocket(answer.wire)

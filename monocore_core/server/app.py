@@ -19,6 +19,8 @@ from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: Says with every answer which version answers.
+VERSION_HEADER = "Monocore-Version"
 log = logging.getLogger("monocore.server")
 
 
@@ -65,9 +67,15 @@ def make_app(daemon: Daemon) -> web.Application:
 
     app = web.Application(middlewares=[_counted, _explained], client_max_size=0)
     app[DAEMON] = daemon
+    app.on_response_prepare.append(_versioned)
     for room in (system, sandboxes, inside, attach):
         app.add_routes(room.ROUTES)
     return app
+
+
+async def _versioned(request: web.Request, response: web.StreamResponse) -> None:
+    """A client of another version can say so."""
+    response.headers[VERSION_HEADER] = daemon_of(request).version
 
 
 @web.middleware

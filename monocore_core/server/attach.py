@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncGenerator, Mapping
+from socket import AF_UNIX
 from typing import Final, TypeVar
 
 from aiohttp import WSMsgType, web
@@ -109,9 +110,16 @@ async def execute(request: web.Request) -> web.StreamResponse:
 
 
 async def _open(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=HEARTBEAT, compress=False)
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=_heartbeat(request), compress=False)
     await socket.prepare(request)
     return socket
+
+
+def _heartbeat(request: web.Request) -> float | None:
+    """None for a Unix socket: its other end cannot be lost, only stopped, and then it is waited for."""
+    transport = request.transport
+    connected = transport.get_extra_info("socket") if transport is not None else None
+    return None if connected is not None and connected.family == AF_UNIX else HEARTBEAT
 
 
 class Client:

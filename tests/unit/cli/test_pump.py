@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from monocore_core.cli.pump import CHUNK, Outflow, OutputClosed, Worker, drain, pump_in, read_some, write_all
+from monocore_core.cli.descriptors import CHUNK, OutputClosed, read_some, write_all
+from monocore_core.cli.pump import Outflow, Worker, drain, pump_in
 from monocore_core.errors import StorageError
 
 

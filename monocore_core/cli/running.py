@@ -1,0 +1,157 @@
+"""Running one order through the daemon: it is sent, and its command attended until it ends, or left running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import evolve
+
+from monocore_core.cli.attached import Detached, Ending, Exited, Lost, Started, Wishes, attend
+from monocore_core.cli.endings import status_of
+from monocore_core.cli.failures import warn
+from monocore_core.cli.globals import Globals
+from monocore_core.cli.order import Order
+from monocore_core.cli.progress import PullProgress
+from monocore_core.cli.reach import reach
+from monocore_core.cli.told import event_of
+from monocore_core.client.api import Api, target
+from monocore_core.client.orders import plain
+from monocore_core.client.tables import Table
+from monocore_core.errors import MachineError, MonocoreError
+from monocore_core.model.sandbox import MIB, PullPolicy
+
+#: Variables of ours that are about this process alone.
+_OURS = frozenset({"MONOCORE_HOME", "MONOCORE_CONFIG", "MONOCORE_DAEMON", "MONOCORE_READY_FD"})
+#: Variables by which a configuration file is found.
+_FINDING = ("HOME", "XDG_CONFIG_HOME")
+#: Seconds that the daemon gets to end a sandbox by force.
+_FORCE = 5.0
+
+
+def run_by_daemon(order: Order, options: Globals, overrides: Mapping[str, str]) -> int:
+    """Do what was ordered and give the exit status."""
+    api = reach(options)
+    order = evolve(
+        order, sandbox=evolve(order.sandbox, image=absolute_image(order.sandbox.image, Path.cwd()))
+    )
+    first = {
+        "order": {**_table(order), "settings": _settings(options, overrides)},
+        "stdin": order.interactive and not order.lasting.detach,
+        "tied": not order.lasting.detach,
+    }
+    return _Running(order, api).status(first)
+
+
+class _Running:
+    def __init__(self, order: Order, api: Api) -> None:
+        self._order = order
+        self._api = api
+        self._started: Started | None = None
+        intro = ""
+        if order.sandbox.pull is PullPolicy.MISSING:
+            intro = f"Unable to find image '{order.sandbox.image}' locally"
+        self._progress = PullProgress(quiet=order.quiet, intro=intro, stages=order.timing)
+
+    def status(self, first: Table) -> int:
+        order = self._order
+        detach = order.lasting.detach
+        wishes = Wishes(
+            stdin=order.interactive and not detach,
+            terminal=order.command.terminal is not None and not detach,
+            leave=detach,
+            began=self._began,
+            event=self._told,
+            kill=self._kill,
+        )
+        with self._progress:
+            ending = attend(self._api.websocket(target("run")), first, wishes)
+        name = self._started.name if self._started is not None else ""
+        if isinstance(ending, Detached):
+            if not detach:
+                warn(f"detached: 'monocore attach {name}' comes back")
+            elif self._started is not None:
+                print(self._started.id)
+            return 0
+        self._remark(ending)
+        back = f"sandbox {name} runs on, and 'monocore attach {name}' comes back to it"
+        return status_of(ending, back if name else "whether the sandbox was started is not known")
+
+    def _began(self, started: Started) -> None:
+        self._started = started
+        self._progress.close()
+
+    def _told(self, said: Table) -> None:
+        event = event_of(said)
+        if event is not None:
+            self._progress(event)
+
+    def _kill(self, started: Started) -> None:
+        try:
+            self._api.call("POST", target("sandboxes", started.id, "kill"), {"signal": 9}, timeout=_FORCE)
+        except MonocoreError:  # it has ended meanwhile; or losing us ends it
+            return
+
+    def _remark(self, ending: Ending) -> None:
+        """Say what the exit status alone does not.
+
+        Raises:
+            MachineError: the machine ended under the command.
+        """
+        if isinstance(ending, Lost) or not isinstance(ending, Exited):
+            return
+        if ending.reason == "vmm-failed":
+            raise MachineError(ending.detail or "the virtual machine ended before the command did")
+        if ending.reason == "timeout":
+            warn(f"the command was ended after {self._order.timeout or 0:g} s (--timeout)")
+        elif ending.reason == "idle":
+            warn(
+                f"the sandbox was ended after {self._order.lasting.idle_timeout or 0:g} s without use (--idle-timeout)"
+            )
+        elif ending.oom:
+            memory = self._order.sandbox.memory // MIB
+            warn(f"the command was killed for want of memory (the sandbox has {memory}m; see --memory)")
+
+
+def absolute_image(image: str, folder: Path) -> str:
+    """``image``, and where it names a file of this host, its absolute path: the daemon has another current folder.
+
+    Which schemes are followed by paths only the image sources say; they are asked where such a file is there.
+    """
+    scheme, colon, rest = image.partition(":")
+    if not colon or not rest or rest.startswith("/") or not scheme.replace("-", "").isalnum():
+        return image
+    parts = rest.split(":")
+    if not any((folder / ":".join(parts[:count])).exists() for count in range(1, len(parts) + 1)):
+        return image
+    from monocore_core.plugins import discover
+    from monocore_core.sources import Schemes
+
+    return f"{scheme}:{folder / rest}" if Schemes.installed(discover()).is_local(image) else image
+
+
+def _table(order: Order) -> dict[str, object]:
+    lasting = order.lasting
+    return {
+        "sandbox": plain(evolve(order.sandbox, foreground=False)),
+        "command": plain(order.command),
+        "labels": dict(lasting.labels),
+        "remove": lasting.remove,
+        "timeout": order.timeout,
+        "idle_timeout": lasting.idle_timeout,
+        "stop_signal": lasting.stop_signal,
+        "stop_grace": lasting.stop_grace,
+    }
+
+
+def _settings(options: Globals, overrides: Mapping[str, str]) -> Table:
+    """Where the settings come from, as :class:`~monocore_core.model.record.SettingsSource` has it."""
+    file = options.config or os.environ.get("MONOCORE_CONFIG") or ""
+    names = [name for name in os.environ if name.startswith("MONOCORE_") and name not in _OURS]
+    return {
+        "cwd": str(Path.cwd()),
+        "file": str(Path.cwd() / file) if file else "",
+        "environ": [[name, os.environ[name]] for name in (*_FINDING, *names) if name in os.environ],
+        "overrides": [list(pair) for pair in overrides.items()],
+    }

@@ -1,0 +1,129 @@
+"""``monocore serve``: the daemon that keeps a home's sandboxes; and its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import sys
+import time
+from collections.abc import Mapping
+
+from monocore_core.cli.arguments import Parser, Value, add_globals
+from monocore_core.cli.globals import Globals
+from monocore_core.client.api import Api, target
+from monocore_core.client.connection import NobodyListens
+from monocore_core.client.tables import whole
+from monocore_core.errors import DeadlineExceeded, InvalidInput
+
+#: Seconds that a daemon gets to end, beside what its sandboxes get to.
+ENDING = 60.0
+
+
+def main(words: list[str], options: Globals) -> int:
+    """Run ``serve``."""
+    parsed = _parser().flags(words, options)
+    if parsed.stop:
+        return _stop(options, sandboxes=parsed.sandboxes)
+    if parsed.sandboxes:
+        raise InvalidInput("--sandboxes goes with --stop")
+    if parsed.status:
+        return _status(options)
+
+    from monocore_core.cli.opening import settings_for
+    from monocore_core.server.daemon import ServeOptions, serve
+
+    settings = settings_for(options)
+    _log_to_stderr(settings.daemon.log_format)
+    idle = settings.daemon.idle_exit if parsed.idle_exit is None else parsed.idle_exit
+    return serve(settings, ServeOptions(idle_exit=idle, replace=parsed.replace))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "monocore serve",
+        "Keep the sandboxes of a home, and answer on its socket, until SIGTERM. Sandboxes run on when it ends, and the next "
+        "one finds them. Other commands start one when nobody answers.",
+    )
+    add = parser.add_argument
+    add(
+        "--idle-exit",
+        action=Value,
+        parse=_idle,
+        metavar="DURATION",
+        help="end after so long without a request and without anything that runs (default: never)",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--foreground", action="store_true", help="accepted for habit: it always stays there")
+    what.add_argument("--replace", action="store_true", help="take the place of the daemon that has the home")
+    what.add_argument("--stop", action="store_true", help="have the daemon end; its sandboxes run on")
+    what.add_argument("--status", action="store_true", help="say whether one answers: exit status 0, or 1")
+    add("--sandboxes", action="store_true", help="with --stop: stop them before")
+    add_globals(parser)
+    return parser
+
+
+def _idle(text: str) -> float:
+    from monocore_core.notation.quantity import parse_duration
+
+    return 0.0 if text == "0" else parse_duration(text)
+
+
+def _api(options: Globals) -> Api:
+    from monocore_core.cli.reach import place_for
+
+    return Api(str(place_for(options).socket))
+
+
+def _status(options: Globals) -> int:
+    from monocore_core.cli.info import lines
+
+    try:
+        found = _api(options).call("GET", target("info"))
+    except NobodyListens as error:
+        print(error.brief)
+        return 1
+    print("\n".join(lines(found, time.time())))
+    return 0
+
+
+def _stop(options: Globals, *, sandboxes: bool) -> int:
+    """Have it end, and wait until it has. That there is none is no error."""
+    api = _api(options)
+    try:
+        pid = whole(api.call("GET", target("info")), "pid")
+        handle = os.pidfd_open(pid)
+    except (NobodyListens, ProcessLookupError):
+        return 0
+    try:
+        api.call("POST", target("shutdown"), {"stop": sandboxes})
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        if not poll.poll(None if sandboxes else ENDING * 1000):
+            raise DeadlineExceeded(f"the daemon, process {pid}, did not end within {ENDING:g} s")
+    finally:
+        os.close(handle)
+    return 0
+
+
+def _log_to_stderr(form: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if form == "json" else plain)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _JsonLines(logging.Formatter):
+    """One object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by logging."""
+        table: Mapping[str, object] = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **({"traceback": self.formatException(record.exc_info)} if record.exc_info else {}),
+        }
+        return json.dumps(table)
