@@ -35,15 +35,29 @@ def named(api: Api, name: str, file: str | None, options: Globals) -> str:
     return text(api.call("GET", target("sandboxes", service)), "id", service)
 
 
+def services_of(file: str) -> list[str]:
+    """The names of the services of a file.
+
+    Raises:
+        NotFound: there is no such file. ConfigError: it is wrong.
+    """
+    return _project(file)[1]
+
+
 def project_name(file: str) -> str:
     """The name of the project that a file describes.
 
     Raises:
         NotFound: there is no such file. ConfigError: it is wrong.
     """
+    return _project(file)[0]
+
+
+def _project(file: str) -> tuple[str, list[str]]:
     from monocore_core.config.project import Reading, load_project
 
     path = Path(file)
     if not path.is_file():
         raise NotFound(f"file {path} does not exist")
-    return load_project(path, Reading(os.environ), shown=file).name
+    project = load_project(path, Reading(os.environ), shown=file)
+    return project.name, [service.name for service in project.services]
