@@ -167,7 +167,7 @@ class _Attendance:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._force(signal.SIGHUP)
         self._restore()
-        return self._ending if self._ending is not None else Lost()
+        return self._ending
 
     def _wait(self) -> set[int]:
         """Which descriptors there is something to do for."""

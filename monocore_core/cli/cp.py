@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals
@@ -79,16 +80,15 @@ def kind_within(api: Api, name: str, path: str) -> str:
     """
     import tarfile
 
-    api.call(
-        "GET", target("sandboxes", name)
-    )  # a sandbox that is not there is told apart from a path that is not
+    # a sandbox that is not there is told apart from a path that is not
+    api.call("GET", target("sandboxes", name))
     try:
-        with api.open("GET", target("sandboxes", name, "archive", path=path)) as answer:
-            with (
-                closing(answer.chunks()) as chunks,
-                tarfile.open(fileobj=Pieces(chunks), mode="r|") as archive,
-            ):
-                first = archive.next()
+        with (
+            api.open("GET", target("sandboxes", name, "archive", path=path)) as answer,
+            closing(answer.chunks()) as chunks,
+            tarfile.open(fileobj=Pieces(chunks), mode="r|") as archive,  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        ):
+            first = archive.next()
     except NotFound:
         return NOTHING
     except tarfile.TarError as error:
@@ -157,12 +157,12 @@ def _in(api: Api, source: str, name: str, path: str, parsed: argparse.Namespace)
     real = os.path.realpath(source) if parsed.follow_link else source.rstrip("/") or "/"
     if not os.path.lexists(real):
         raise NotFound(f"{source} does not exist")
-    folder = os.path.isdir(real) and not (os.path.islink(real) and not source.endswith(("/", "/.")))
+    folder = Path(real).is_dir() and not (Path(real).is_symlink() and not source.endswith(("/", "/.")))
     content = source.endswith("/.") or real in ("/", ".", "..")
     into, called = plan_in(
         kind_within(api, name, plain),
         path,
-        os.path.basename(source.rstrip("/")),
+        Path(source).name,
         folder=folder,
         content=content,
     )
@@ -191,7 +191,7 @@ def plan_in(kind: str, path: str, called: str, *, folder: bool, content: bool) -
         return plain, ""
     if path.endswith(("/", "/.")):
         raise NotFound(f"there is no folder {path} in the sandbox")
-    return os.path.dirname(plain), os.path.basename(plain)
+    return str(PurePosixPath(plain).parent), PurePosixPath(plain).name
 
 
 def _put(api: Api, name: str, path: str, pieces: Iterator[bytes]) -> None:

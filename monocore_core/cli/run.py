@@ -52,7 +52,7 @@ def main(words: list[str], options: Globals) -> int:
         return run_by_daemon(order, options, backend_overrides(parsed))
     _refuse_lasting(order.lasting)
     from monocore_core.cli.attend import run_order
-    from monocore_core.cli.opening import settings_for
+    from monocore_core.cli.settings import settings_for
 
     return run_order(order, settings_for(options, backend_overrides(parsed)))
 

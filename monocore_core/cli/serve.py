@@ -31,7 +31,7 @@ def main(words: list[str], options: Globals) -> int:
     if parsed.status:
         return _status(options)
 
-    from monocore_core.cli.opening import settings_for
+    from monocore_core.cli.settings import settings_for
     from monocore_core.server.daemon import ServeOptions, serve
 
     settings = settings_for(options)

@@ -11,6 +11,7 @@ import stat
 import tarfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from monocore_core.cli.failures import warn
@@ -78,16 +79,16 @@ def _place(first: tarfile.TarInfo, what: Unpacking) -> tuple[str, tuple[str, ...
     """The folder to unpack into, and what stands there for the archive's first name."""
     path = what.destination
     own = tuple(_parts(first.name))[-1:]
-    if os.path.isdir(path):
+    if Path(path).is_dir():
         return path, () if first.isdir() and what.content else own
     if first.isdir():
         if os.path.lexists(path):
             raise Conflict(f"{path} is a file, and {what.label} is a folder")
-        os.mkdir(path)
+        Path(path).mkdir()
         return path, ()
     if path.endswith("/"):
         raise NotFound(f"there is no folder {path}")
-    return os.path.dirname(path) or ".", (os.path.basename(path),)
+    return str(Path(path).parent), (Path(path).name,)
 
 
 def _unpack_all(
@@ -114,7 +115,7 @@ def _unpack_all(
             _write(archive, entry, folder, parts, keep=keep)
         if entry.isdir() and parts:
             modes.append((parts, entry))
-        archive.members.clear()  # pyright: ignore[reportUnknownMemberType] - would grow with the archive
+        vars(archive)["members"].clear()  # it remembers every entry, which would grow with the archive
         entry = archive.next()
     for parts, one in reversed(modes):  # at the end: a folder may be one that not even its owner may write to
         with _parent(folder, parts) as parent:

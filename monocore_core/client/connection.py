@@ -173,7 +173,7 @@ class Response:
         """Close the connection, whatever was not read. A repeat does nothing."""
         self.wire.close()
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes]:
         """The body in pieces, as they come.
 
         Raises:

@@ -22,8 +22,9 @@ def plain(value: object) -> object:
         return value.value
     if value is None or type(value) in (str, int, float, bool):
         return value
-    if attrs.has(type(value)) and not isinstance(value, _WORDS):
-        return {one.name: plain(getattr(value, one.name)) for one in attrs.fields(type(value))}
+    kind = type(value)
+    if attrs.has(kind) and not isinstance(value, _WORDS):
+        return {one.name: plain(getattr(value, one.name)) for one in attrs.fields(kind)}
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in cast("Mapping[object, object]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
