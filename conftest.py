@@ -146,6 +146,7 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv("MONOCORE_HOME", str(home / "monocore"))
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
         patch.setenv("DOCKER_CONFIG", str(home / "docker"))
+        patch.setenv("MONOCORE_DAEMON", "never")  # a test that wants one begins it, and ends it
         yield
     left = _wait_until_empty(lambda: _processes(token))
     left += [f"mount {target}" for target in _mounts(base)]

@@ -67,7 +67,7 @@ def _show(*words: str, expect: int = 0) -> float:
     """
     print(f"\n$ monocore {shlex.join(words)}", flush=True)
     argv = [str(Path(sys.executable).with_name("monocore")), *words]
-    environ = {**os.environ, "MONOCORE_HOME": str(FOLDER / "home")}
+    environ = {**os.environ, "MONOCORE_HOME": str(FOLDER / "home"), "MONOCORE_DAEMON": "never"}
     started = time.monotonic()
     done = subprocess.run(
         argv, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=TIMEOUT, check=False

@@ -97,6 +97,7 @@ def _monocore(home: Path, *words: str) -> None:
     argv = [str(Path(sys.executable).with_name("monocore")), *words]
     # as installed programs run: with their modules compiled, which some environments forbid Python to keep
     environ = {**os.environ, "MONOCORE_HOME": str(home), "PYTHONDONTWRITEBYTECODE": ""}
+    environ["MONOCORE_DAEMON"] = "never"
     environ["MONOCORE_PLUGINS__VMM_QEMU__TEMPLATES"] = "false"  # cold, whatever the pace of this machine
     done = subprocess.run(
         argv,

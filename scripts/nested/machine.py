@@ -41,7 +41,17 @@ def run_words(
         limit: seconds, or None for as long as it takes.
         interactive: give it our terminal.
     """
-    words = [sys.executable, "-m", "monocore_core", "run", "--home", str(home), "--pull", "never"]
+    words = [
+        sys.executable,
+        "-m",
+        "monocore_core",
+        "run",
+        "--no-daemon",
+        "--home",
+        str(home),
+        "--pull",
+        "never",
+    ]
     words += ["--vmm", "vmm_qemu", "--cpus", str(VCPUS), "--memory", MEMORY, "--tmpfs", SCRATCH]
     for name, value in {**SETTINGS, "plugins.vmm_qemu.kernel": str(kernel)}.items():
         words += ["--set", f"{name}={value}"]
