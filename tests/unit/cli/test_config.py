@@ -217,7 +217,7 @@ def test_a_link_stays_a_link(capsys: pytest.CaptureFixture[str], tmp_path: Path)
         (("config", "chek"), "unknown command: config chek"),
         (("add",), "what to add is not said"),
         (("add", "service", "x"), "a name and an image are needed"),
-        (("remove",), "what to remove is not said"),
+        (("remove",), "there is no monocore.toml here"),
         (("remove", "service"), "missing argument: NAME"),
         (("config", "check", "-f", "no.toml"), "file no.toml does not exist"),
         (("add", "service", "--set", "name.x=1", "a", "b"), "--set 'name.x': 'name' is not a table"),
