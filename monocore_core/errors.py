@@ -118,6 +118,19 @@ class NothingFits(MonocoreError):
         self.reasons = reasons
 
 
+class ServicesFailed(MonocoreError):
+    """Some services of a project are not where they were to be. ``failures`` says why, a sentence each; ``up`` names those that run."""
+
+    code = "services-failed"
+
+    def __init__(
+        self, brief: str, *, failures: tuple[str, ...] = (), up: tuple[str, ...] = (), hint: str | None = None
+    ) -> None:
+        super().__init__(brief, hint=hint)
+        self.failures = failures
+        self.up = up
+
+
 class MachineError(MonocoreError):
     """The virtual machine monitor failed: it did not start, boot in time, or ended by itself."""
 

@@ -49,6 +49,8 @@ class EndReason(StrEnum):
     """Its time was up."""
     IDLE = "idle"
     """Nobody had used it for as long as it may be idle."""
+    UNHEALTHY = "unhealthy"
+    """Its health check had failed too often, and it was stopped."""
     VMM_FAILED = "vmm-failed"
     """Its machine ended under it."""
     START_FAILED = "start-failed"
@@ -95,6 +97,22 @@ class SettingsSource:
 
 
 @frozen
+class HostLimits:
+    """What a sandbox's VMM may use of the host; 0 for no limit. Where the host cannot enforce one, the sandbox's log says why.
+
+    Attributes:
+        cpu: processors' worth of time, all of its virtual processors together.
+        pids: processes and threads.
+    """
+
+    cpu: float = field(default=0.0, validator=validators.ge(0.0))
+    pids: int = field(default=0, validator=validators.ge(0))
+
+    def __bool__(self) -> bool:
+        return bool(self.cpu or self.pids)
+
+
+@frozen
 class SandboxOrder:
     """Everything that is asked of a sandbox that the daemon keeps.
 
@@ -108,6 +126,7 @@ class SandboxOrder:
         stop_signal: sent to its command first; 0 for the image's STOPSIGNAL, else SIGTERM.
         stop_grace: seconds until it is ended by force.
         settings: where its settings come from.
+        limits: of its VMM on the host.
     """
 
     sandbox: SandboxRequest
@@ -119,6 +138,7 @@ class SandboxOrder:
     stop_signal: int = field(default=0, validator=[validators.ge(0), validators.le(64)])
     stop_grace: float = field(default=10.0, validator=validators.ge(0.0))
     settings: SettingsSource = SettingsSource()
+    limits: HostLimits = HostLimits()
 
     def __attrs_post_init__(self) -> None:
         if len(self.labels) > MAX_LABELS:

@@ -12,12 +12,14 @@ from contextlib import AsyncExitStack
 
 from attrs import evolve, frozen
 
+from monocore_core.concurrency import in_thread
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, MonocoreError
 from monocore_core.guest.client import GuestProcess
 from monocore_core.logs import LogStore, LogWriter
 from monocore_core.model.record import EndReason, Placement, SandboxEnd, SandboxRecord, SandboxState
 from monocore_core.plan.choose import Plan
+from monocore_core.runtime.hostlimits import HostGroups
 from monocore_core.runtime.output import Output
 from monocore_core.sandbox import Sandbox
 
@@ -36,17 +38,18 @@ async def nothing_to_prepare(sandbox: Sandbox) -> tuple[str, ...]:
 
 @frozen(eq=False)
 class Run:
-    """A machine that runs, its command and that one's output (None: it has none, or has ended), and its log."""
+    """A machine that runs, its command and that one's output (None: it has none, or has ended), its log, and where it is limited."""
 
     engine: Engine
     sandbox: Sandbox
     process: GuestProcess | None
     output: Output | None
     log: LogWriter
+    groups: HostGroups
 
 
 async def launch(
-    engine: Engine, record: SandboxRecord, logs: LogStore, prepare: Preparation
+    engine: Engine, record: SandboxRecord, logs: LogStore, groups: HostGroups, prepare: Preparation
 ) -> tuple[Run, SandboxRecord]:
     """Start the machine and the command; gives what is to be written down. Failure and cancellation leave nothing but the folder.
 
@@ -59,6 +62,11 @@ async def launch(
         undo.push_async_callback(sandbox.guest.aclose)
         log = logs.open(record.id)
         undo.callback(log.close)
+        if record.order.limits:
+            undo.callback(groups.release, record.id)
+            lacks = await in_thread(lambda: groups.hold(record.id, sandbox.machine.pid, record.order.limits))
+            for lack in lacks:
+                log.note(record.label, lack, time_ns=time.time_ns())
         variables = await prepare(sandbox)
         process: GuestProcess | None = None
         if record.order.command is not None:
@@ -66,7 +74,7 @@ async def launch(
             process = await sandbox.exec(evolve(command, env=(*command.env, *variables)), label=record.label)
         output = Output(process, log, record.label) if process is not None else None
         undo.pop_all()
-    return Run(engine, sandbox, process, output, log), _running(record, sandbox)
+    return Run(engine, sandbox, process, output, log, groups), _running(record, sandbox)
 
 
 def failed(record: SandboxRecord, error: BaseException) -> SandboxRecord:
@@ -85,7 +93,7 @@ def over(record: SandboxRecord, end: SandboxEnd) -> SandboxRecord:
     return evolve(record, state=SandboxState.EXITED, end=end, pid=0, ports=())
 
 
-async def find(engine: Engine, record: SandboxRecord, logs: LogStore) -> Run | SandboxEnd:
+async def find(engine: Engine, record: SandboxRecord, logs: LogStore, groups: HostGroups) -> Run | SandboxEnd:
     """The run that a record says is under way, or how it ended, as far as anybody can know."""
     plan = plan_of(record)
     if record.state is SandboxState.STARTING or plan is None or record.image is None:
@@ -106,7 +114,7 @@ async def find(engine: Engine, record: SandboxRecord, logs: LogStore) -> Run | S
         await sandbox.guest.aclose()
         return _ended(KILLED, EndReason.LOST, f"its log cannot be continued: {error.brief}")
     output = Output(process, log, record.label) if process is not None and record.end is None else None
-    return Run(engine, sandbox, process, output, log)
+    return Run(engine, sandbox, process, output, log, groups)
 
 
 def plan_of(record: SandboxRecord) -> Plan | None:

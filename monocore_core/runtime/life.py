@@ -244,7 +244,13 @@ class Life:
         if self.output is not None:
             await self.output.close()
         await self.sandbox.guest.aclose()
-        await self.run.engine.discard(self.record.id, self.sandbox.plan, folder=not keeps_folder(self.record))
+        try:
+            await self.run.engine.discard(
+                self.record.id, self.sandbox.plan, folder=not keeps_folder(self.record)
+            )
+        finally:
+            if self.record.order.limits:
+                await asyncio.to_thread(self.run.groups.release, self.record.id)
 
     async def _within(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -46,6 +46,7 @@ from monocore_core.runtime.begin import (
 from monocore_core.runtime.book import Book
 from monocore_core.runtime.engines import Engines
 from monocore_core.runtime.happenings import Happenings
+from monocore_core.runtime.hostlimits import HostGroups
 from monocore_core.runtime.life import Life, keeps_folder
 from monocore_core.runtime.output import Listening, Output
 from monocore_core.store.records import Records
@@ -64,11 +65,13 @@ class Sandboxes:
         engines: by settings.
         logs: of every sandbox, by its id.
         book: the records.
+        groups: limits of their VMMs.
     """
 
     engines: Engines
     logs: LogStore
     book: Book
+    groups: HostGroups
     _lives: dict[str, Life] = field(factory=dict[str, Life], init=False)
     _removals: set[asyncio.Task[None]] = field(factory=set[asyncio.Task[None]], init=False)
 
@@ -90,7 +93,8 @@ class Sandboxes:
             engine = await engines.base()
             limits = LogLimits() if log_limits is None else log_limits
             logs = LogStore(engine.store.layout.home / "logs", limits)
-            sandboxes = Sandboxes(engines, logs, Book(happenings, Records(engine.store.database)))
+            book = Book(happenings, Records(engine.store.database))
+            sandboxes = Sandboxes(engines, logs, book, HostGroups(engine.store.layout.home))
             stack.callback(happenings.close)
             stack.push_async_callback(sandboxes._leave)
             await sandboxes._find()
@@ -203,6 +207,32 @@ class Sandboxes:
             raise Conflict(f"sandbox {record.name} was not started", hint=f"monocore start {record.name}")
         return record.end
 
+    async def rest(self, text: str) -> SandboxRecord:
+        """Wait until nothing of its run is left on the host, and give its record; at once for one that does not run.
+
+        Raises:
+            NotFound: there is no such sandbox.
+        """
+        record = self.get(text)
+        life = self._lives.get(record.id)
+        if life is not None:
+            await asyncio.shield(life.over)
+        return self.book.now(record)
+
+    def reorder(self, text: str, order: SandboxOrder) -> None:
+        """Change what is asked of one, for what is still to come: labels, how it is stopped, the limits of time of its next run.
+
+        What its machine and its command are made of does not change in one that runs.
+
+        Raises:
+            NotFound: there is no such sandbox.
+        """
+        record = self.get(text)
+        life = self._lives.get(record.id)
+        if life is not None:
+            life.record = evolve(life.record, order=order)
+        self.book.save(evolve(record, order=order))
+
     async def stop(self, text: str, grace: float | None = None) -> SandboxEnd:
         """Stop it: its stop signal, then after ``grace`` seconds (None: its own) SIGKILL. A repeat, and one that does not run: no error.
 
@@ -271,7 +301,7 @@ class Sandboxes:
         self, record: SandboxRecord, listener: Listener, prepare: Preparation, attach: Attach | None
     ) -> Life:
         engine = (await self.engines.of(record.order.settings)).heard_by(listener)
-        run, record = await launch(engine, record, self.logs, prepare)
+        run, record = await launch(engine, record, self.logs, self.groups, prepare)
         life = self._life(record, run)
         if attach is not None:
             attach(life, _listening(run.output))
@@ -335,6 +365,7 @@ class Sandboxes:
 
         live = [record for record in records if record.state.live]
         await asyncio.gather(*(find_one(record) for record in live))
+        await asyncio.to_thread(self.groups.sweep, frozenset(self._lives))
         for record in self.book.all():
             if record.order.remove and not record.state.live and record.runs:
                 await self._forget(record)
@@ -344,7 +375,7 @@ class Sandboxes:
             engine = await self.engines.of(record.order.settings)
         except MonocoreError:  # the file that it was started with is gone: then with what everyone has
             engine = await self.engines.base()
-        found = await find(engine, record, self.logs)
+        found = await find(engine, record, self.logs, self.groups)
         if isinstance(found, SandboxEnd):
             with contextlib.suppress(MonocoreError):
                 await engine.discard(record.id, plan_of(record), folder=not keeps_folder(record))

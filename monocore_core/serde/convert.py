@@ -17,6 +17,7 @@ from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, Iter
 
 from monocore_core.errors import ConfigError, MonocoreError
 from monocore_core.model.digest import Digest
+from monocore_core.model.health import ExecProbe, HttpProbe, TcpProbe
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import Rule
 
@@ -49,6 +50,7 @@ def converter() -> Converter:
         made.register_unstructure_hook(union, str)
     made.register_structure_hook(Rule, lambda value, _: Rule.parse(_expect(value, str)))
     made.register_unstructure_hook(Rule, str)
+    made.register_structure_hook(ExecProbe | HttpProbe | TcpProbe, _probe)
     made.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     made.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(_expect(value, str)))
     made.register_unstructure_hook(datetime, datetime.isoformat)
@@ -74,6 +76,13 @@ def _parsed(parse: Callable[[str], object], value: object, _: object) -> object:
 
 def _address(value: object, kind: Callable[[str], T]) -> T:
     return kind(_expect(value, str))
+
+
+def _probe(value: object, _: object) -> object:
+    """The probe whose field a table has; that of HTTP alone has a path, and is written with it."""
+    table = _expect(value, dict)  # pyright: ignore[reportUnknownVariableType] - JSON
+    kind = ExecProbe if "command" in table else HttpProbe if "path" in table else TcpProbe
+    return converter().structure(table, kind)
 
 
 def _expect(value: object, kind: type[T]) -> T:

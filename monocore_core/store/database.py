@@ -62,6 +62,12 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE projects (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE restarts (
+        sandbox TEXT PRIMARY KEY, total INTEGER NOT NULL, in_row INTEGER NOT NULL, counted INTEGER NOT NULL,
+        settled INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 Row = tuple[object, ...]
