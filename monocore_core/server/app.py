@@ -14,6 +14,7 @@ from attrs import define, field
 from monocore_core import __version__
 from monocore_core.errors import MonocoreError
 from monocore_core.metrics import Sampler
+from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.figures import Figures
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
@@ -30,7 +31,8 @@ class Daemon:
 
     Attributes:
         sandboxes: of the home.
-        figures: of those that run.
+        services: of all projects.
+        figures: of the sandboxes that run.
         ending: set when the daemon is to end; then whether sandboxes are stopped before.
         started: seconds since the epoch.
         version: of monocore.
@@ -39,6 +41,7 @@ class Daemon:
     """
 
     sandboxes: Sandboxes
+    services: Orchestrator
     figures: Figures
     ending: asyncio.Future[bool]
     started: float = field(factory=time.time)
@@ -47,10 +50,10 @@ class Daemon:
     touched: float = field(factory=time.monotonic)
 
     @classmethod
-    def of(cls, sandboxes: Sandboxes, sampler: Sampler | None = None) -> Daemon:
+    def of(cls, services: Orchestrator, sampler: Sampler | None = None) -> Daemon:
         """For the running event loop."""
-        figures = Figures(sandboxes, sampler or Sampler())
-        return cls(sandboxes, figures, asyncio.get_running_loop().create_future())
+        figures = Figures(services.sandboxes, sampler or Sampler())
+        return cls(services.sandboxes, services, figures, asyncio.get_running_loop().create_future())
 
 
 DAEMON: web.AppKey[Daemon] = web.AppKey("daemon", Daemon)
@@ -63,12 +66,12 @@ def daemon_of(request: web.Request) -> Daemon:
 
 def make_app(daemon: Daemon) -> web.Application:
     """The application of a daemon."""
-    from monocore_core.server import attach, inside, sandboxes, system  # noqa: PLC0415 - they use this module
+    from monocore_core.server import attach, inside, projects, sandboxes, system  # noqa: PLC0415 - they use this module
 
     app = web.Application(middlewares=[_counted, _explained], client_max_size=0)
     app[DAEMON] = daemon
     app.on_response_prepare.append(_versioned)
-    for room in (system, sandboxes, inside, attach):
+    for room in (system, sandboxes, inside, projects, attach):
         app.add_routes(room.ROUTES)
     return app
 

@@ -26,6 +26,7 @@ from monocore_core.config.values import Settings
 from monocore_core.errors import Conflict, MonocoreError, StorageError
 from monocore_core.logs import LogLimits
 from monocore_core.metrics import Sampler
+from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.app import Daemon, make_app
 from monocore_core.server.problems import problem_of
@@ -74,8 +75,9 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
         sandboxes = await stack.enter_async_context(
             Sandboxes.open(settings, log_limits=_log_limits(settings))
         )
+        services = await stack.enter_async_context(Orchestrator.open(sandboxes))
         sampler = Sampler(interval=settings.daemon.metrics_interval)
-        daemon = Daemon.of(sandboxes, sampler)
+        daemon = Daemon.of(services, sampler)
         await stack.enter_async_context(_tasks(daemon, options))
         await stack.enter_async_context(_served(daemon, listener, settings.daemon.stop_grace))
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 
 from aiohttp import web
 
 NDJSON = "application/x-ndjson"
-#: Seconds without a line after which an empty one is sent, by which a client that went away is noticed.
-HEARTBEAT = 30.0
 
 
 async def begin(request: web.Request, content_type: str) -> web.StreamResponse:
@@ -40,11 +39,12 @@ async def stream_bytes(
 
 
 async def stream_lines(
-    request: web.Request, lines: AsyncIterator[Mapping[str, object]]
+    request: web.Request, lines: AsyncGenerator[Mapping[str, object]]
 ) -> web.StreamResponse:
     """Objects as they come, a line each."""
     response = await begin(request, NDJSON)
-    async for line in lines:
-        await send_line(response, line)
+    async with aclosing(lines):
+        async for line in lines:
+            await send_line(response, line)
     await response.write_eof()
     return response

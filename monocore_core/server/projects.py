@@ -1,0 +1,218 @@
+"""Routes: projects, the services of a file together. What an operation does is told line by line; the last line is its result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from monocore_core.config.project import Reading, load_project, parse_project, remote_reading
+from monocore_core.errors import InvalidInput, MonocoreError
+from monocore_core.model.record import SettingsSource
+from monocore_core.model.service import Project
+from monocore_core.orchestrator.events import Progress, ServiceEvent, Told
+from monocore_core.orchestrator.status import ProjectStatus
+from monocore_core.serde import structure, unstructure
+from monocore_core.server.app import daemon_of
+from monocore_core.server.bodies import table_of
+from monocore_core.server.problems import problem_of
+from monocore_core.server.streams import stream_lines
+from monocore_core.server.views import view_of_event
+
+ROUTES = web.RouteTableDef()
+#: What an operation does; gives what is shown of its result.
+Work = Callable[[Told], Awaitable[object]]
+#: Events that wait for a client who reads slowly; what is beyond is left out.
+MAX_EVENTS = 4096
+
+
+@ROUTES.get("/v1/projects")
+async def list_all(request: web.Request) -> web.Response:
+    """Every project."""
+    found = daemon_of(request).services.status()
+    return web.json_response({"projects": [view(project) for project in found]})
+
+
+@ROUTES.get("/v1/projects/{name}")
+async def inspect(request: web.Request) -> web.Response:
+    """One project."""
+    (found,) = daemon_of(request).services.status(request.match_info["name"])
+    return web.json_response(view(found))
+
+
+@ROUTES.post("/v1/projects/up")
+async def up(request: web.Request) -> web.StreamResponse:
+    """Bring services up."""
+    table = await table_of(request)
+    environ = _environ(table)
+    project = await asyncio.to_thread(_project_of, table, environ)
+    services, group = _names(table)
+    settings = structure(_table(table, "settings"), SettingsSource, "settings")
+    daemon = daemon_of(request)
+
+    async def work(told: Told) -> object:
+        return view(
+            await daemon.services.up(
+                project,
+                services=services,
+                group=group,
+                recreate=table.get("recreate") is True,
+                remove_orphans=table.get("remove_orphans") is True,
+                wait=table.get("wait") is True,
+                environ=environ,
+                settings=settings,
+                on_event=told,
+            )
+        )
+
+    return await _told(request, work, first={"project": project.name, "warnings": list(project.warnings)})
+
+
+@ROUTES.post("/v1/projects/{name}/down")
+async def down(request: web.Request) -> web.StreamResponse:
+    """Stop services."""
+    services, group = _names(await table_of(request))
+    daemon, name = daemon_of(request), request.match_info["name"]
+
+    async def work(told: Told) -> object:
+        return view(await daemon.services.down(name, services=services, group=group, on_event=told))
+
+    return await _told(request, work)
+
+
+@ROUTES.post("/v1/projects/{name}/restart")
+async def restart(request: web.Request) -> web.StreamResponse:
+    """Stop services, and start them again."""
+    services, group = _names(await table_of(request))
+    daemon, name = daemon_of(request), request.match_info["name"]
+
+    async def work(told: Told) -> object:
+        return view(await daemon.services.restart(name, services=services, group=group, on_event=told))
+
+    return await _told(request, work)
+
+
+@ROUTES.post("/v1/projects/{name}/remove")
+async def remove(request: web.Request) -> web.StreamResponse:
+    """Remove what has stopped."""
+    table = await table_of(request)
+    services, group = _names(table)
+    daemon, name = daemon_of(request), request.match_info["name"]
+
+    async def work(told: Told) -> object:
+        removed = await daemon.services.remove(
+            name, services=services, group=group, force=table.get("force") is True, on_event=told
+        )
+        return {"name": name, "removed": list(removed), "services": []}
+
+    return await _told(request, work)
+
+
+def view(project: ProjectStatus) -> dict[str, object]:
+    """A project, as plain data."""
+    plain = unstructure(project)
+    assert isinstance(plain, dict)  # noqa: S101 - for the type checkers: attrs values become tables
+    return {str(key): value for key, value in plain.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - cattrs' tables
+
+
+def view_of_progress(event: Progress) -> dict[str, object]:
+    """Something that happened to a service, or on the way to it."""
+    if not isinstance(event, ServiceEvent):
+        return view_of_event(event)
+    return {
+        "type": "ServiceEvent",
+        "kind": event.kind,
+        "project": event.project,
+        "service": event.service,
+        "instance": event.instance,
+        "sandbox": event.sandbox,
+        "text": event.text,
+        "facts": dict(event.facts),
+    }
+
+
+async def _told(
+    request: web.Request, work: Work, *, first: Mapping[str, object] | None = None
+) -> web.StreamResponse:
+    """Do something, and tell what happens. A client that goes away gives it up, as Ctrl-C does."""
+    return await stream_lines(request, _lines(work, first))
+
+
+async def _lines(work: Work, first: Mapping[str, object] | None) -> AsyncGenerator[Mapping[str, object]]:
+    events: asyncio.Queue[Progress | None] = asyncio.Queue(MAX_EVENTS)
+    loop = asyncio.get_running_loop()
+
+    def put(event: Progress | None) -> None:
+        with contextlib.suppress(asyncio.QueueFull):
+            events.put_nowait(event)
+
+    task = asyncio.ensure_future(work(lambda event: _ignore(loop.call_soon_threadsafe(put, event))))
+    task.add_done_callback(lambda _: loop.call_soon(put, None))
+    try:
+        if first is not None:
+            yield first
+        while (event := await events.get()) is not None:
+            yield {"event": view_of_progress(event)}
+        try:
+            yield {"done": await task}
+        except MonocoreError as error:
+            yield {"error": problem_of(error)}
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _ignore(handle: object) -> None:
+    del handle
+
+
+def _project_of(table: Mapping[str, object], environ: Mapping[str, str]) -> Project:
+    """The project of a file of this user's, or of a document. Reads files.
+
+    Raises:
+        InvalidInput: neither is given, or both. ConfigError: with everything that is wrong.
+    """
+    file, document = table.get("file"), table.get("document")
+    profiles = frozenset(_texts(table, "profiles") or ())
+    if isinstance(file, str) and document is None:
+        if not file.startswith("/"):
+            raise InvalidInput(f"file {file[:200]!r} is not an absolute path")
+        return load_project(Path(file), Reading(environ=environ, profiles=profiles), shown=file)
+    if isinstance(document, dict) and file is None:
+        folder = table.get("folder")
+        where = Path(folder) if isinstance(folder, str) and folder.startswith("/") else Path("/")
+        return parse_project(_table(table, "document"), remote_reading(profiles, secrets=True), folder=where)
+    raise InvalidInput("give the path of a 'file', or a 'document', a table")
+
+
+def _names(table: Mapping[str, object]) -> tuple[tuple[str, ...] | None, str | None]:
+    group = table.get("group")
+    if group is not None and not isinstance(group, str):
+        raise InvalidInput("group is not text")
+    return _texts(table, "services") or None, group
+
+
+def _texts(table: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    found = table.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):  # pyright: ignore[reportUnknownVariableType] - JSON
+        raise InvalidInput(f"{name} is not a list of texts")
+    return tuple(str(one) for one in found)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+
+
+def _environ(table: Mapping[str, object]) -> dict[str, str]:
+    return {name: value for name, value in _table(table, "environ").items() if isinstance(value, str)}
+
+
+def _table(table: Mapping[str, object], name: str) -> dict[str, object]:
+    found = table.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{name} is not an object")
+    return {str(key): value for key, value in found.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
