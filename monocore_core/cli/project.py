@@ -13,11 +13,11 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.naming import project_name
 from monocore_core.cli.reach import reach
 from monocore_core.client.api import Api, problem, target
-from monocore_core.client.tables import Table, inner, tables, text, texts
+from monocore_core.client.tables import Table, flag, inner, tables, text, texts, whole
 from monocore_core.config.find import FILE_NAME, find_file
 from monocore_core.errors import NotFound, Unreachable
 
-HEAD = ("SERVICE", "GROUP", "STATE", "HEALTH", "SANDBOX", "DETAIL")
+HEAD = ("SERVICE", "GROUP", "STATE", "HEALTH", "SANDBOXES", "PORTS, DETAIL")
 _PROFILES = "MONOCORE_PROFILES"
 
 
@@ -144,8 +144,8 @@ def _follow(api: Api, where: str, body: Mapping[str, object], *, as_json: bool) 
             raise problem(inner(line, "error"))
         if as_json:
             print_line(line)
-        elif "done" not in line:
-            warn(said(line))
+        elif (words := said(line)) and "done" not in line:
+            warn(words)
         if "done" in line:
             if not as_json:
                 _print_status(inner(line, "done"), [], None)
@@ -156,12 +156,17 @@ def _follow(api: Api, where: str, body: Mapping[str, object], *, as_json: bool) 
 
 
 def said(line: Table) -> str:
-    """One thing that happened to a service, for a person. Pure."""
-    event = inner(line, "event") or line
-    who = text(event, "service") or text(event, "name") or text(event, "project")
-    more = text(event, "detail") or text(event, "text")
-    words = [text(event, "kind") or text(event, "type"), *([f"({more})"] if more else [])]
-    return clean(f"{who}: {' '.join(words)}" if who else " ".join(words))
+    """One thing that happened to a service, for a person; "" for what is not worth a line. Pure."""
+    warnings = texts(line, "warnings")
+    if warnings or "event" not in line:
+        return clean("\n".join(warnings))
+    event = inner(line, "event")
+    if text(event, "type") != "ServiceEvent":
+        return clean(text(event, "text")) if text(event, "type") == "Warned" else ""
+    kind = text(event, "kind").removeprefix("service-").removeprefix("project-")
+    who = text(event, "instance") or text(event, "service") or f"project {text(event, 'project')}"
+    more = text(event, "text")
+    return clean(f"{who}: {kind}{f': {more}' if more else ''}")
 
 
 def _print_status(project: Table, services: list[str], group: str | None) -> None:
@@ -170,20 +175,28 @@ def _print_status(project: Table, services: list[str], group: str | None) -> Non
         for one in tables(project, "services")
         if (not services or text(one, "name") in services) and (group is None or text(one, "group") == group)
     ]
-    print_columns(HEAD, rows)
+    if rows or "removed" not in project:
+        print_columns(HEAD, rows)
 
 
 def row(service: Table) -> tuple[str, ...]:
     """The cells of one service. Pure."""
-    sandbox = text(service, "sandbox") or ", ".join(
-        texts(service, "sandboxes")
-        or [text(one, "sandbox") or text(one, "name") for one in tables(service, "instances")]
-    )
+    instances = tables(service, "instances")
+    health = {text(one, "health") for one in instances} - {"", "none"}
+    details = {text(one, "health_detail") or _exit(one) for one in instances} - {""}
     return (
         text(service, "name"),
         text(service, "group"),
         text(service, "state"),
-        text(service, "health"),
-        sandbox,
-        text(service, "detail") or text(service, "reason"),
+        ", ".join(sorted(health)),
+        ", ".join(text(one, "name") for one in instances),
+        "; ".join(sorted({port for one in instances for port in texts(one, "ports")} | details)),
     )
+
+
+def _exit(instance: Table) -> str:
+    """How it ended, unless that was somebody's wish."""
+    if instance.get("exit_code") is None or flag(instance, "requested"):
+        return ""
+    detail, code = text(instance, "exit_detail"), whole(instance, "exit_code")
+    return f"{detail or text(instance, 'exit_reason')} ({code})"

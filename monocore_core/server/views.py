@@ -9,6 +9,7 @@ import attrs
 from monocore_core.model.events import Event
 from monocore_core.model.guest import ProcessExit
 from monocore_core.model.record import SandboxEnd, SandboxRecord
+from monocore_core.orchestrator.labels import IMAGE
 from monocore_core.runtime.happenings import Happening
 from monocore_core.serde import unstructure
 
@@ -35,7 +36,7 @@ def view(record: SandboxRecord) -> dict[str, object]:
     return {
         "id": record.id,
         "name": record.name,
-        "image": request.image,
+        "image": order.labels.get(IMAGE, request.image),
         "digest": str(image.digest) if image is not None else None,
         "command": words,
         "state": record.state.value,
