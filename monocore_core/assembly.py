@@ -74,6 +74,7 @@ class Blueprint:
         image: in the store.
         network: what is asked of the network; nothing, when that is ``none``.
         command: to start as soon as there is a root to run it in.
+        label: of that command, see :meth:`Sandbox.exec`.
     """
 
     key: str
@@ -82,6 +83,7 @@ class Blueprint:
     image: Image
     network: NetworkRequest
     command: CommandRequest | None = None
+    label: str = ""
 
 
 @frozen(eq=False)
@@ -146,7 +148,7 @@ class Assembly:
             stages=clock.stages,
         )
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
-        await _set_up(sandbox, setup, what.command)
+        await _set_up(sandbox, setup, what)
         self.preparer.consider(vmm, spec)
         return sandbox
 
@@ -288,17 +290,18 @@ async def _greet(machine: Machine) -> Guest:
     return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
 
 
-async def _set_up(sandbox: Sandbox, setup: GuestSetup, command: CommandRequest | None) -> None:
+async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:
     """Make the guest a sandbox, and start its first command without waiting for word of that."""
 
     async def begin() -> None:
         await sandbox.guest.setup(setup)
         sandbox.mark("setup")
 
-    if command is None:
+    if what.command is None:
         await begin()
         return
-    for outcome in await asyncio.gather(begin(), sandbox.exec(command), return_exceptions=True):
+    command = sandbox.exec(what.command, label=what.label)
+    for outcome in await asyncio.gather(begin(), command, return_exceptions=True):
         if isinstance(outcome, BaseException):
             raise outcome  # the first: a command cannot start where nothing was set up
         sandbox.first = outcome

@@ -188,7 +188,9 @@ class Engine:
         async with AsyncExitStack() as stack:
             yield await self._begin(key, request, stack, command=command)
 
-    async def launch(self, key: str, request: SandboxRequest) -> Sandbox:
+    async def launch(
+        self, key: str, request: SandboxRequest, *, command: CommandRequest | None = None, label: str = ""
+    ) -> Sandbox:
         """A running sandbox that outlives this process. A later one finds it with :meth:`adopt`; :meth:`discard` ends it.
 
         The key's folder is used again when an earlier run of the sandbox left it, with the writable disk in it.
@@ -197,13 +199,16 @@ class Engine:
         Args:
             key: from :func:`new_key`, and written down by the caller before.
             request: ``foreground`` has no meaning here.
+            command: as for :meth:`sandbox`.
+            label: by which a later process finds the command, with all of its output.
 
         Raises:
             Conflict: a sandbox of that key runs.
             NothingFits, NotFound, MachineError …: as :meth:`sandbox`.
         """
         async with AsyncExitStack() as stack:
-            sandbox = await self._begin(key, evolve(request, foreground=False), stack, lasting=True)
+            lasting = evolve(request, foreground=False)
+            sandbox = await self._begin(key, lasting, stack, lasting=True, command=command, label=label)
             stack.pop_all()  # nothing is undone from now on but by discard
         return sandbox
 
@@ -238,6 +243,7 @@ class Engine:
         *,
         lasting: bool = False,
         command: CommandRequest | None = None,
+        label: str = "",
     ) -> Sandbox:
         clock = Clock(key, time.monotonic(), [], self.listener)
         known = self._known(request.image, request.platform, request.pull)
@@ -247,7 +253,7 @@ class Engine:
             self.listener(Warned(sentence))
         image = known or await self.image(request.image, request.platform, request.pull)
         clock.mark("image")
-        what = evolve(self._blueprint(key, request, plan, image), command=command)
+        what = evolve(self._blueprint(key, request, plan, image), command=command, label=label)
         return await self._assembly.build(what, clock, stack, lasting=lasting)
 
     def _blueprint(self, key: str, request: SandboxRequest, plan: Plan, image: Image) -> Blueprint:

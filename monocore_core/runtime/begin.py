@@ -56,21 +56,24 @@ async def launch(
     Raises:
         NotFound, NothingFits, MachineError, CommandNotFound …: as starting a sandbox and a command says.
     """
-    sandbox = await engine.launch(record.id, evolve(record.order.sandbox, name=record.name))
+    order = record.order
+    # with nothing to do before the command, it need not wait for word of the set-up
+    early = None if order.limits or prepare is not nothing_to_prepare else order.command
+    request = evolve(order.sandbox, name=record.name)
+    sandbox = await engine.launch(record.id, request, command=early, label=record.label)
     async with AsyncExitStack() as undo:
         undo.push_async_callback(engine.discard, record.id, sandbox.plan, folder=False)
         undo.push_async_callback(sandbox.guest.aclose)
         log = logs.open(record.id)
         undo.callback(log.close)
-        if record.order.limits:
+        if order.limits:
             undo.callback(groups.release, record.id)
-            lacks = await in_thread(lambda: groups.hold(record.id, sandbox.machine.pid, record.order.limits))
+            lacks = await in_thread(lambda: groups.hold(record.id, sandbox.machine.pid, order.limits))
             for lack in lacks:
                 log.note(record.label, lack, time_ns=time.time_ns())
         variables = await prepare(sandbox)
-        process: GuestProcess | None = None
-        if record.order.command is not None:
-            command = record.order.command
+        process = sandbox.first
+        if process is None and (command := order.command) is not None:
             process = await sandbox.exec(evolve(command, env=(*command.env, *variables)), label=record.label)
         output = Output(process, log, record.label) if process is not None else None
         undo.pop_all()
