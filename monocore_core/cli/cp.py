@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals
 from monocore_core.cli.descriptors import CHUNK, OutputClosed, write_all
@@ -86,7 +86,7 @@ def kind_within(api: Api, name: str, path: str) -> str:
         with (
             api.open("GET", target("sandboxes", name, "archive", path=path)) as answer,
             closing(answer.chunks()) as chunks,
-            tarfile.open(fileobj=Pieces(chunks), mode="r|") as archive,  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+            tarfile.open(fileobj=cast("IO[bytes]", Pieces(chunks)), mode="r|") as archive,
         ):
             first = archive.next()
     except NotFound:

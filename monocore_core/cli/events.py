@@ -14,6 +14,10 @@ from monocore_core.client.api import target
 from monocore_core.client.tables import Table, inner, number, text
 
 
+def _since(word: str) -> float:
+    return parse_time(word, time.time())
+
+
 def main(words: list[str], options: Globals) -> int:
     """Run ``events``: those that happen from now on, until interrupted; with ``--since``, those that are still known, too."""
     parser = Parser(
@@ -23,7 +27,7 @@ def main(words: list[str], options: Globals) -> int:
     parser.add_argument(
         "--since",
         action=Value,
-        parse=lambda word: parse_time(word, time.time()),
+        parse=_since,
         metavar="TIME",
         help="also what happened since: RFC 3339, seconds since the epoch, or 10m: so long ago",
     )

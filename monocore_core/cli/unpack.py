@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from monocore_core.cli.failures import warn
 from monocore_core.errors import Conflict, Corrupt, LimitExceeded, NotFound, StorageError
@@ -57,7 +57,7 @@ def unpack(source: Source, what: Unpacking) -> None:
         StorageError: the disk refuses.
     """
     try:
-        with tarfile.open(fileobj=source, mode="r|") as archive:  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as archive:
             first = archive.next()
             if first is None:
                 return

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 from monocore_core import __version__, errors
 from monocore_core.client.connection import Response, exchange
-from monocore_core.client.tables import Table, parse_table, text, texts
+from monocore_core.client.tables import NOTHING, Table, parse_table, text, texts
 from monocore_core.client.websocket import WebSocket, upgrade
 
 #: Seconds for what the daemon answers at once.
@@ -159,5 +159,5 @@ def _refusal(answer: Response) -> errors.MonocoreError:
     try:
         table = parse_table(data)
     except errors.Corrupt:
-        table = {}
+        table = NOTHING
     return problem(table, answer.status)

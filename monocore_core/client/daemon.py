@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from monocore_core.client.tables import Table, inner, text
+from monocore_core.client.tables import NOTHING, Table, inner, text
 from monocore_core.config.find import find_file, read_file
 from monocore_core.errors import ConfigError
 
@@ -46,7 +46,7 @@ def place_of(*, home: str | None, config: str | None, environ: Mapping[str, str]
         ConfigError, NotFound: the configuration file cannot be read, or is not there.
     """
     file = find_file(Path(config) if config is not None else None, environ, cwd)
-    table = _parse(file) if file is not None else {}
+    table = _parse(file) if file is not None else NOTHING
     named = environ.get("MONOCORE_HOME")
     if home is not None:
         found = cwd / Path(home).expanduser()

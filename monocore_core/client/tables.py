@@ -62,7 +62,7 @@ def inner(outer: Table, key: str) -> Table:
 
 def tables(outer: Table, key: str) -> list[Table]:
     """The tables in a list."""
-    return [table(one) for one in items(outer.get(key)) if isinstance(one, dict)]
+    return [cast("Table", one) for one in items(outer.get(key)) if isinstance(one, dict)]
 
 
 def texts(outer: Table, key: str) -> list[str]:

@@ -21,6 +21,7 @@ from typing import BinaryIO, NoReturn
 from attrs import frozen
 
 from monocore_core.errors import Corrupt
+from monocore_core.model.digest import Hasher
 from monocore_core.vmmkit.jsontext import Json, at, parse
 from monocore_vmm_qemu.shape import FORMAT
 
@@ -145,7 +146,7 @@ def _head(file: BinaryIO, path: Path) -> Json:
         raise Corrupt(f"{path}: a template's head is damaged") from error
 
 
-def _begun(memory: int, size: int, extents: list[Extent]) -> hashlib._Hash:
+def _begun(memory: int, size: int, extents: list[Extent]) -> Hasher:
     """A digest that has seen where everything goes."""
     return hashlib.sha256(json.dumps([FORMAT, memory, size, extents]).encode())
 
@@ -185,7 +186,7 @@ def _refuse(path: Path) -> NoReturn:
     raise Corrupt(f"{path}: a template's content is not what was written")
 
 
-def _copy(file: BinaryIO, descriptor: int, start: int, length: int, digest: hashlib._Hash) -> None:
+def _copy(file: BinaryIO, descriptor: int, start: int, length: int, digest: Hasher) -> None:
     while length:
         chunk = file.read(min(length, _CHUNK))
         if not chunk:

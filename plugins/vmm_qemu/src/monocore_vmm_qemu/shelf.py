@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,7 +62,7 @@ class Shelf:
             self._path(key).unlink()
 
     @contextmanager
-    def making(self, key: str) -> Iterator[Path | None]:
+    def making(self, key: str) -> Generator[Path | None]:
         """The folder for the machine that is captured, for as long as the context lasts; None while another process has it.
 
         Raises:
