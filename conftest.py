@@ -139,7 +139,7 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     home = tmp_path_factory.mktemp("home")
     token = uuid.uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
-        kept = {STRICT_VARIABLE, PATIENCE_VARIABLE}
+        kept = {STRICT_VARIABLE, PATIENCE_VARIABLE, "MONOCORE_TEST_PASTA"}
         for name in [name for name in os.environ if name.startswith("MONOCORE_") and name not in kept]:
             patch.delenv(name)
         patch.setenv(SESSION_VARIABLE, token)

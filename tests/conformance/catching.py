@@ -34,6 +34,19 @@ def clauses(contract: type) -> frozenset[str]:
 
 
 def verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, Verdict]:
+    """By clause. One that was cut off, as the machine may have had no time for it, is run again.
+
+    Args: as of :func:`_verdicts`.
+    """
+    found = _verdicts(module, wanted, report)
+    cut = {name.partition("[")[0] for name, verdict in found.items() if verdict.outcome == "error"}
+    if cut:
+        again = {clause: name for clause, name in wanted.items() if clause in cut}
+        found |= _verdicts(module, again, report.with_name(f"again-{report.name}"))
+    return found
+
+
+def _verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str, Verdict]:
     """By clause.
 
     Args:

@@ -144,7 +144,8 @@ async def test_a_crash_is_restarted_with_backoff_and_a_wish_is_respected(
     await orchestrator.sandboxes.start("shop.heals")  # and starts it again: it is watched as before
     last = happenings.last
     await orchestrator.sandboxes.life("shop.heals").stop(0, number=9, requested=False)
-    await happened(orchestrator, "service-restarting", "heals", last)
+    last = await happened(orchestrator, "service-restarting", "heals", last)
+    await happened(orchestrator, "service-started", "heals", last)
     assert instance(orchestrator, "heals").restarts == 3
 
 
