@@ -50,12 +50,6 @@ from monocore_core.testing.layer_model import LayerMember, Member
 from monocore_core.testing.layers import Stack, stacks
 from monocore_core.testing.processes import tree
 
-_GENERATED = settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-
 
 @pytest.mark.asyncio
 class LayerMergerContract(MergerFixtures):
@@ -74,8 +68,9 @@ class LayerMergerContract(MergerFixtures):
             stand.shows(await stand.merger.merge(key, stand.layers(stack)), stack)
             await stand.merger.remove(key)
 
+        # made here, and not when the module is imported, so that the session's profile of hypothesis is heeded
         @given(stack=stacks())
-        @_GENERATED
+        @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         def every(stack: Stack) -> None:
             asyncio.run_coroutine_threadsafe(one(stack), loop).result()
 
