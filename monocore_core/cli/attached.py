@@ -241,18 +241,20 @@ class _Attendance:
             return
         if self._raw is not None:
             data, left = self._without_keys(data)
-            if left:
-                self._leave()
-                return
+        else:
+            left = False
         if data:
             self._socket.send(BINARY, b"\0", data)
+        if left:
+            self._leave()
 
     def _without_keys(self, data: bytes) -> tuple[bytes, bool]:
         """What is to be sent, and whether the person leaves. The first key is held back until the next one is known."""
         data = self._held + data
         self._held = b""
-        if DETACH_KEYS in data:
-            return b"", True
+        before, keys, _ = data.partition(DETACH_KEYS)
+        if keys:
+            return before, True
         if data.endswith(DETACH_KEYS[:1]):
             self._held = data[-1:]
             data = data[:-1]

@@ -41,6 +41,8 @@ HEARTBEAT: Final = 30.0
 #: Bytes of input that wait for a command, before the client has to.
 MAX_WAITING: Final = 16 * 1024 * 1024
 MAX_CHUNK: Final = 256 * 1024
+#: Seconds that a command has to take the input of a client that has left.
+SETTLING: Final = 2.0
 IN, OUT, ERR = 0, 1, 2
 _MARKS = {Stream.STDOUT: OUT, Stream.STDERR: ERR}
 
@@ -152,10 +154,20 @@ class Client:
         self._process.set_result(process)
 
     async def close(self) -> None:
-        """Stop listening. A repeat does nothing."""
+        """Stop listening, once the command has what was said to it before a leave. A repeat does nothing."""
+        if self.detached:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SETTLING):
+                    await self._taken()
         for task in (self.gone, self._feeding):
             task.cancel()
         await asyncio.gather(self.gone, self._feeding, return_exceptions=True)
+
+    async def _taken(self) -> None:
+        """No input waits any more."""
+        while self._waiting and not self._feeding.done():
+            self._room.clear()
+            await self._room.wait()
 
     async def _receive(self) -> None:
         try:

@@ -1,13 +1,18 @@
-"""What the tests of a stranger's package share: an environment in which nothing of the checkout is but its wheels."""
+"""What tests in several folders share: a registry with an image, and a stranger's environment, in which nothing of the checkout is but wheels."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from monocore_core.model.oci import Platform
+from monocore_core.testing.registry import LocalRegistry, registry_problem
+from monocore_core.testing.samples import busybox_image
 
 ROOT = Path(__file__).parents[2]
 #: What a machine needs to run an image from a folder; the merger is the stranger's.
@@ -69,3 +74,18 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     pip.chmod(0o755)
     return python
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
+    """A docker-registry on loopback."""
+    if (problem := registry_problem()) is not None:
+        pytest.skip(problem.reason)
+    with LocalRegistry(tmp_path_factory.mktemp("registry")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def served(local: LocalRegistry) -> str:
+    """Reference of an image in the registry: busybox with all its applets."""
+    return local.push(busybox_image(platform=Platform.host()), "test/busybox", "latest")

@@ -12,9 +12,7 @@ from types import TracebackType
 
 import pytest
 
-from monocore_core.model.oci import Platform
 from monocore_core.testing.registry import LocalRegistry, registry_problem
-from monocore_core.testing.samples import busybox_image
 
 ARGV = (sys.executable, "-m", "monocore_core")
 #: Seconds for any one command line; far more than any needs, so that a hang ends.
@@ -83,15 +81,6 @@ def monocore(start: Start) -> Run:
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    """A docker-registry on loopback."""
-    if (problem := registry_problem()) is not None:
-        pytest.skip(problem.reason)
-    with LocalRegistry(tmp_path_factory.mktemp("registry")) as started:
-        yield started
-
-
-@pytest.fixture(scope="session")
 def registry(local: LocalRegistry) -> str:
     """Its ``host:port``."""
     return local.address
@@ -104,12 +93,6 @@ def locked_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(problem.reason)
     with LocalRegistry(tmp_path_factory.mktemp("locked"), users={"alice": "wonderland"}) as started:
         yield started.address
-
-
-@pytest.fixture(scope="session")
-def served(local: LocalRegistry) -> str:
-    """Reference of an image in the registry: busybox with all its applets."""
-    return local.push(busybox_image(platform=Platform.host()), "test/busybox", "latest")
 
 
 @pytest.fixture(scope="session")
