@@ -132,6 +132,16 @@ def _kvm_problem() -> str | None:
     return None
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests recorded, whether or not they passed: what a test prints is seen only when it fails."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            if report.when == "call":
+                for title, text in report.user_properties:
+                    terminalreporter.section(title)
+                    terminalreporter.write_line(str(text))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the session off the user's files, and fail it when a process, mount or loop device of it remains."""

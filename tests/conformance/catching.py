@@ -9,8 +9,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-from attrs import define, field, frozen
+from attrs import frozen
 
 _ROOT = Path(__file__).parents[2]
 _LIMIT = 500.0
@@ -84,26 +83,12 @@ def _verdicts(module: str, wanted: Mapping[str, str], report: Path) -> dict[str,
     return found
 
 
-@define
-class Tables:
-    """What became of the broken fakes, for the summary of the session: what passes is captured, and this shall be seen."""
-
-    texts: list[tuple[str, str]] = field(factory=list[tuple[str, str]])
-
-    def show(self, interface: str, fakes: Mapping[str, str], found: Mapping[str, Verdict]) -> None:
-        """Keep the table of one contract: clause, broken fake, what became of it."""
-        rows = [
-            f"{clause.removeprefix('test_'):72} | {fakes[clause.partition('[')[0]]:32} | {verdict.outcome} {verdict.reason}"
-            for clause, verdict in sorted(found.items())
-        ]
-        caught = sum(verdict.outcome == "failed" for verdict in found.values())
-        title = f"contract of {interface}: {caught} of {len(found)} broken fakes caught"
-        self.texts.append((title, "\n".join([f"{'clause':72} | {'broken fake':32} | its clause has", *rows])))
-
-
-_TABLES = pytest.StashKey[Tables]()
-
-
-def tables(config: pytest.Config) -> Tables:
-    """Those of the session."""
-    return config.stash.setdefault(_TABLES, Tables())
+def table(interface: str, fakes: Mapping[str, str], found: Mapping[str, Verdict]) -> tuple[str, str]:
+    """Title and text of what became of one contract's fakes: clause, broken fake, verdict. To be recorded as a property of the test."""
+    rows = [
+        f"{clause.removeprefix('test_'):72} | {fakes[clause.partition('[')[0]]:32} | {verdict.outcome} {verdict.reason}"
+        for clause, verdict in sorted(found.items())
+    ]
+    caught = sum(verdict.outcome == "failed" for verdict in found.values())
+    title = f"contract of {interface}: {caught} of {len(found)} broken fakes caught"
+    return title, "\n".join([f"{'clause':72} | {'broken fake':32} | its clause has", *rows])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from monocore_core.interfaces.provider import LayerMergerProvider, NoOptions
 from monocore_core.testing.contracts.layer_merger import LayerMergerContract
-from tests.conformance.catching import clauses, tables, verdicts
+from tests.conformance.catching import clauses, table, verdicts
 from tests.conformance.merger_broken import BROKEN
 from tests.conformance.merger_fakes import Merger, provider
 
@@ -27,10 +28,10 @@ def test_every_clause_has_a_broken_fake() -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_every_broken_fake_is_caught(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_every_broken_fake_is_caught(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     fakes = {clause: f"Test{fake.__name__}" for clause, fake in BROKEN.items()}
     found = verdicts("merger_cases.py", fakes, tmp_path / "report.xml")
-    tables(pytestconfig).show("layer mergers", fakes, found)
+    record_property(*table("layer mergers", fakes, found))
     assert {name.partition("[")[0] for name in found} == BROKEN.keys()
     wrong = {clause: verdict for clause, verdict in found.items() if verdict.outcome != "failed"}
     assert not wrong, "these broken fakes were not caught"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.interfaces.provider import Host
 from monocore_core.testing.contracts.vmm import VmmContract
-from tests.conformance.catching import clauses, tables, verdicts
+from tests.conformance.catching import clauses, table, verdicts
 from tests.conformance.vmm_broken import BROKEN
 
 #: That the wrapper itself is no fault, on clauses of every kind.
@@ -44,10 +45,10 @@ def test_a_wrapper_that_passes_on_keeps_the_contract(report: Path) -> None:
 
 @pytest.mark.integration
 @pytest.mark.slow
-def test_every_broken_fake_is_caught(report: Path, pytestconfig: pytest.Config) -> None:
+def test_every_broken_fake_is_caught(report: Path, record_property: Callable[[str, object], None]) -> None:
     fakes = {clause: f"Test{fake.__name__}" for clause, fake in BROKEN.items()}
     found = verdicts("vmm_cases.py", fakes, report)
-    tables(pytestconfig).show("VMMs", fakes, found)
+    record_property(*table("VMMs", fakes, found))
     assert found.keys() == BROKEN.keys()
     expected = ("failed", "skipped") if os.geteuid() else ("failed",)  # some clauses need root
     wrong = {clause: verdict for clause, verdict in found.items() if verdict.outcome not in expected}

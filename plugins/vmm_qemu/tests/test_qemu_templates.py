@@ -251,7 +251,7 @@ async def test_a_maker_that_is_killed_leaves_nothing_that_runs_or_counts(world: 
     maker.stdin.close()
 
     def qemus() -> frozenset[int]:
-        return processes("monocore-template-", str(world.templates)) - {maker.pid}
+        return processes(str(world.templates)) - {maker.pid}
 
     assert await settled(lambda: bool(qemus()), bool, PATIENCE), "no template was begun"
     maker.send_signal(signal.SIGKILL)
