@@ -15,6 +15,8 @@ from attrs import frozen
 
 from tests.integration.screen import LIMIT
 
+#: The namespaces of net_tap go with their last sandbox, before the test's folder does.
+LINGER = {"MONOCORE_PLUGINS__NET_TAP__LINGER": "0.1"}
 ARGV = (sys.executable, "-m", "monocore_core")
 
 
@@ -33,24 +35,24 @@ class Home:
     @property
     def environ(self) -> dict[str, str]:
         """For a process that is to use the home and its daemon."""
-        return {**os.environ, "MONOCORE_HOME": str(self.path), "MONOCORE_DAEMON": "auto"}
+        return {**os.environ, "MONOCORE_HOME": str(self.path), "MONOCORE_DAEMON": "auto", **LINGER}
 
     @contextmanager
-    def start(self, *words: str, **more: object) -> Generator[subprocess.Popen[bytes]]:
-        """Start ``monocore WORDS…``; its output is piped unless said otherwise. It is killed, not waited for, when its test fails."""
-        streams: dict[str, object] = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-        }
-        made: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]
-            [*ARGV, *words], env=self.environ, **{**streams, **more}
-        )
-        with made:
+    def start(
+        self,
+        *words: str,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> Generator[subprocess.Popen[bytes]]:
+        """Start ``monocore WORDS…``. It is killed, not waited for, when its test fails."""
+        with subprocess.Popen(
+            [*ARGV, *words], env=self.environ, stdin=stdin, stdout=stdout, stderr=stderr
+        ) as process:
             try:
-                yield made
+                yield process
             except BaseException:
-                made.kill()
+                process.kill()
                 raise
 
     def run(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
