@@ -1,7 +1,6 @@
 """The daemon's life: it holds the home's lock, listens, says that it is ready, serves, and leaves; what runs goes on.
 
-Who starts it may wait for it: the descriptor whose number is in ``MONOCORE_READY_FD`` gets ``ready``, or one line with the problem, and is closed.
-With systemd's socket activation (``LISTEN_FDS``, sd_listen_fds(3)) it takes the socket that it is given.
+Who starts it may wait for it, and systemd may give it its socket: :mod:`monocore_core.server.starter`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -29,13 +27,10 @@ from monocore_core.metrics import Sampler
 from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.app import Daemon, make_app
-from monocore_core.server.problems import problem_of
+from monocore_core.server.starter import Readiness, given_socket, readiness
 from monocore_core.store.atomic import make_directory, storage_errors
 
-READY_VARIABLE = "MONOCORE_READY_FD"
 SOCKET_NAME, LOCK_NAME = "monocore.sock", "daemon.lock"
-#: First descriptor of socket activation.
-_LISTEN_FDS_START = 3
 #: Seconds between two sweeps of the logs, and two looks whether the daemon is idle.
 SWEEP, LOOK = 600.0, 1.0
 log = logging.getLogger("monocore.server")
@@ -61,7 +56,7 @@ def serve(settings: Settings, options: ServeOptions | None = None) -> int:
         Conflict: another daemon has the home.
         ConfigError, StorageError …: it cannot be opened.
     """
-    with _readiness() as ready:
+    with readiness() as ready:
         return asyncio.run(_serve(settings, options or ServeOptions(), ready))
 
 
@@ -82,9 +77,11 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
         await stack.enter_async_context(_served(daemon, listener, settings.daemon.stop_grace))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _end, daemon)
-        ready.say("ready")
+        ready.ready()
         log.info("serving %s (process %d)", home, os.getpid())
-        if await daemon.ending:
+        wanted = await daemon.ending
+        ready.ending()
+        if wanted:
             await asyncio.gather(
                 *(sandboxes.stop(record.id) for record in sandboxes.all() if record.state.live)
             )
@@ -210,7 +207,7 @@ def _ask_to_end(home: Path) -> None:
 @contextmanager
 def _listener(settings: Settings) -> Generator[socket.socket]:
     """The Unix socket: systemd's, or our own, which only its owner may open, and which is removed at the end."""
-    given = _activated()
+    given = given_socket()
     if given is not None:
         with given:
             yield given
@@ -239,42 +236,3 @@ def _listener(settings: Settings) -> Generator[socket.socket]:
                     os.unlink(path.name, dir_fd=folder)
     finally:
         os.close(folder)
-
-
-def _activated() -> socket.socket | None:
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
-        return None
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)
-    return socket.socket(fileno=_LISTEN_FDS_START)
-
-
-class Readiness:
-    """Tells whoever started us whether we serve. The descriptor is closed once it has been told."""
-
-    def __init__(self, fd: int | None) -> None:
-        self._fd = fd
-
-    def say(self, line: str) -> None:
-        """One line, once; later ones are for nobody."""
-        if self._fd is not None:
-            with contextlib.suppress(OSError):
-                os.write(self._fd, line.encode() + b"\n")
-            os.close(self._fd)
-            self._fd = None
-
-
-@contextmanager
-def _readiness() -> Generator[Readiness]:
-    text = os.environ.pop(READY_VARIABLE, "")
-    fd = int(text) if text.isdecimal() else None
-    if fd is not None:
-        os.set_inheritable(fd, False)  # noqa: FBT003 - of the standard library
-    ready = Readiness(fd)
-    try:
-        yield ready
-    except MonocoreError as error:
-        ready.say(json.dumps(problem_of(error)))
-        raise
-    finally:
-        ready.say("")
