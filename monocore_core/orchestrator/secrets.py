@@ -129,10 +129,15 @@ def _read_file(path: Path, what: str) -> bytes:
     except OSError as error:
         kind = NotFound if isinstance(error, FileNotFoundError) else InvalidInput
         raise kind(f"{what}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:  # before a file object is made of it: of a folder there is none
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InvalidInput(f"{what}: it is no regular file")
-        return _bounded(file.read(MAX_SECRET + 1), what)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return _bounded(file.read(MAX_SECRET + 1), what)
+    except OSError as error:
+        raise InvalidInput(f"{what}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
 
 
 async def _run(source: SecretCommand, what: str) -> bytes:
