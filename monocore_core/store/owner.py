@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
 from attrs import frozen
 
-_START_FIELD = 19
-"""Of ``starttime`` in ``/proc/PID/stat``, counted behind the command's closing bracket (proc(5), field 22)."""
+from monocore_core.processes import boot_id, start_time
 
 
 @frozen
@@ -19,7 +17,7 @@ class Owner:
     Attributes:
         boot: first eight digits of the kernel's boot id.
         pid: process id.
-        start: clock ticks between boot and the process's start.
+        start: see :func:`~monocore_core.processes.start_time`.
     """
 
     boot: str
@@ -42,22 +40,13 @@ class Owner:
     def current(cls) -> Owner:
         """This process."""
         pid = os.getpid()
-        return cls(_boot_id(), pid, _start_time(pid) or 0)
+        return cls(_boot_id(), pid, start_time(pid) or 0)
 
     def alive(self) -> bool:
         """Whether that process still runs. A zombie does not."""
-        return self.boot == _boot_id() and _start_time(self.pid) == self.start
+        return self.boot == _boot_id() and start_time(self.pid) == self.start
 
 
 @functools.cache
 def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-
-
-def _start_time(pid: int) -> int | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:  # ENOENT, or ESRCH when it ended while we read
-        return None
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return None if fields[0] in {b"Z", b"X"} else int(fields[_START_FIELD])
+    return boot_id()[:8]

@@ -1,7 +1,7 @@
-"""A VMM's process: started without a fork of Python's memory, watched and signalled through its pidfd.
+"""A VMM's process: started without a fork of Python's memory, watched and signalled through a handle.
 
-A pidfd never points to another process that was given the same number later, works for children and for processes adopted
-from an earlier life of ours, and wakes the event loop. See pidfd_open(2), proc_pid_stat(5), prctl(2) ``PR_SET_PDEATHSIG``.
+A handle (:mod:`monocore_core.processes`; on Linux a pidfd) never points to another process that was given the same number later, works for children and for processes adopted
+from an earlier life of ours, and wakes the event loop. See prctl(2) ``PR_SET_PDEATHSIG``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
-from pathlib import Path
 
 from monocore_core.errors import MachineError
+from monocore_core.processes import boot_id, start_time, watch
+from monocore_core.processes.handle import Handle
+
+__all__ = ["SETPRIV", "Process", "adopt", "boot_id", "spawn", "start_time"]
 
 #: After ``setpriv`` has asked for the signal, the parent may be gone already: then nobody would ever send it.
 _TIED = 'test "$PPID" = "$1" && shift && exec "$@"'
@@ -25,21 +28,21 @@ class Process:
 
     Args:
         pid: its number.
-        started: its start time, in the clock ticks of ``/proc/<pid>/stat``.
-        pidfd: owned from here on.
+        started: its start time, see :func:`~monocore_core.processes.start_time`.
+        handle: owned from here on.
         child: whether its exit status is ours to collect.
     """
 
-    def __init__(self, pid: int, started: int, pidfd: int, *, child: bool) -> None:
+    def __init__(self, pid: int, started: int, handle: Handle, *, child: bool) -> None:
         self.pid = pid
         self.started = started
         self.status: int | None = None
         """Exit status; minus the signal's number when a signal ended it; None while it runs or when unknown."""
-        self._pidfd = pidfd
+        self._handle: Handle | None = handle
         self._child = child
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._loop.add_reader(pidfd, self._on_end)
+        self._loop.add_reader(handle.fileno(), self._on_end)
 
     @property
     def ended(self) -> bool:
@@ -52,22 +55,22 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal; nothing happens when the process is gone."""
-        if self._pidfd >= 0 and not self.ended:
+        if self._handle is not None and not self.ended:
             try:
-                signal.pidfd_send_signal(self._pidfd, number)
+                self._handle.signal(number)
             except ProcessLookupError:
                 return
 
     def release(self) -> None:
         """Stop watching; the process goes on. A repeat does nothing."""
-        if self._pidfd >= 0:
-            self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
+        if self._handle is not None:
+            self._loop.remove_reader(self._handle.fileno())
+            self._handle.close()
+            self._handle = None
 
     def _on_end(self) -> None:
-        if self._child:
-            self.status = _collect(self._pidfd)
+        if self._child and self._handle is not None:
+            self.status = self._handle.collect()
         self.release()
         if not self._ended.done():
             self._ended.set_result(None)
@@ -102,37 +105,22 @@ def spawn(argv: Sequence[str], *, stderr: int, inherit: Sequence[int], tied: boo
             setsigmask=(),
             setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGHUP),
         )
-        pidfd = os.pidfd_open(pid)
+        handle = watch(pid)
     except OSError as error:
         raise MachineError(f"{words[0]}: could not be started ({error.strerror})") from error
-    return Process(pid, start_time(pid) or 0, pidfd, child=True)
+    return Process(pid, start_time(pid) or 0, handle, child=True)
 
 
 def adopt(pid: int, started: int) -> Process | None:
     """The process of that number and start time, when it still runs."""
     try:
-        pidfd = os.pidfd_open(pid)
+        handle = watch(pid)
     except (OSError, ValueError):
         return None
     if start_time(pid) != started:
-        os.close(pidfd)
+        handle.close()
         return None
-    return Process(pid, started, pidfd, child=False)
-
-
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since the host's boot; None when it is gone or a zombie."""
-    try:
-        text = Path("/proc", str(pid), "stat").read_bytes()
-    except OSError:
-        return None
-    fields = text[text.rindex(b")") + 2 :].split()  # the name before may hold anything
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def boot_id() -> str:
-    """Names this boot of the host: process numbers and start times mean nothing in another."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Process(pid, started, handle, child=False)
 
 
 def _tie(argv: Sequence[str]) -> list[str]:
@@ -140,13 +128,3 @@ def _tie(argv: Sequence[str]) -> list[str]:
     if setpriv is None:
         raise MachineError("setpriv is not installed", hint="apt-get install util-linux")
     return [setpriv, "--pdeathsig", "KILL", "--", "/bin/sh", "-c", _TIED, "sh", str(os.getpid()), *argv]
-
-
-def _collect(pidfd: int) -> int | None:
-    try:
-        found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
-    except ChildProcessError:
-        return None
-    if found is None:
-        return None
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status

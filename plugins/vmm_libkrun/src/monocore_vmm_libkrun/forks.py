@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from monocore_core.errors import MachineError
+from monocore_core.processes.linux import PidHandle
 from monocore_core.vmmkit.console import LastWords
 from monocore_core.vmmkit.process import Process, spawn, start_time
 from monocore_vmm_libkrun.calls import Call
@@ -124,7 +125,7 @@ class ForkServer:
         if "error" in said:
             raise MachineError(f"libkrun: {said['error']}")
         pid = int(str(said["pid"]))
-        return Process(pid, start_time(pid) or 0, descriptors[0], child=False), self._status(pid)
+        return Process(pid, start_time(pid) or 0, PidHandle(descriptors[0]), child=False), self._status(pid)
 
     async def close(self) -> None:
         """End the server, and with it what it started. A repeat does nothing."""
@@ -199,6 +200,7 @@ def _end(answer: asyncio.Future[tuple[dict[str, object], list[int]]]) -> None:
 
 def _kill(pidfds: Sequence[int]) -> None:
     for pidfd in pidfds:
+        handle = PidHandle(pidfd)
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        os.close(pidfd)
+            handle.signal(signal.SIGKILL)
+        handle.close()

@@ -173,8 +173,9 @@ async def open_vmm(
     """The backend, for as long as the context lasts."""
     if sys.platform == "darwin":
         raise Unsupported(
-            "vmm_libkrun watches machines by pidfds and /proc, which macOS does not have",
-            hint="see the README",
+            "vmm_libkrun's fork server needs SOCK_SEQPACKET sockets, PR_SET_PDEATHSIG and pidfds passed over them, "
+            "which macOS does not have",
+            hint="run monocore on a Linux host",
         )
     vmm = KrunVmm(options, capabilities, host.cache)
     try:
