@@ -209,3 +209,15 @@ def test_the_probe_answers_here(tmp_path: Path) -> None:
     found = PROVIDER.probe(Host(tmp_path, tmp_path), KrunOptions())
     assert found is None or found.reason
     assert PROVIDER.capabilities == CAPABILITIES
+
+
+def test_without_pidfds_the_fork_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "libkrun.dylib"
+    library.touch()
+    options = KrunOptions(library=library, kernel=library)
+    assert problem(options, tmp_path, "darwin") is None
+    monkeypatch.delattr(os, "pidfd_open")
+    found = problem(options, tmp_path, "darwin")
+    assert found is not None
+    assert "no pidfds" in found.reason
+    assert "Linux" in found.hint

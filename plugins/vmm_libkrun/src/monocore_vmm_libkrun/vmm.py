@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from monocore_vmm_libkrun.launcher import interpreter
 from monocore_vmm_libkrun.library import INSTALL_HINT, find
 from monocore_vmm_libkrun.machine import KrunMachine
 from monocore_vmm_libkrun.options import KrunOptions
+from monocore_vmm_libkrun.probe import unwatched
 
 
 class KrunVmm:
@@ -171,12 +171,9 @@ async def open_vmm(
     host: Host, options: KrunOptions, capabilities: VmmCapabilities
 ) -> AsyncGenerator[KrunVmm]:
     """The backend, for as long as the context lasts."""
-    if sys.platform == "darwin":
-        raise Unsupported(
-            "vmm_libkrun's fork server needs SOCK_SEQPACKET sockets, PR_SET_PDEATHSIG and pidfds passed over them, "
-            "which macOS does not have",
-            hint="run monocore on a Linux host",
-        )
+    lacking = unwatched()
+    if lacking is not None:
+        raise Unsupported(lacking.reason, hint=lacking.hint)
     vmm = KrunVmm(options, capabilities, host.cache)
     try:
         yield vmm
