@@ -1,6 +1,6 @@
 """The daemon's life: it holds the home's lock, listens, says that it is ready, serves, and leaves; what runs goes on.
 
-Who starts it may wait for it, and systemd may give it its socket: :mod:`monocore_core.server.starter`.
+Who starts it may wait for it (:mod:`monocore_core.server.starter`), and systemd may give it its socket (:mod:`monocore_core.server.listening`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from aiohttp import web
 from attrs import frozen
 
 from monocore_core.config.values import Settings
-from monocore_core.errors import Conflict, MonocoreError, StorageError
+from monocore_core.errors import Conflict, MonocoreError
 from monocore_core.logs import LogLimits
 from monocore_core.metrics import Sampler
 from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.app import Daemon, make_app
-from monocore_core.server.starter import Readiness, given_socket, readiness
+from monocore_core.server.listening import listening
+from monocore_core.server.starter import Readiness, readiness
 from monocore_core.store.atomic import make_directory, storage_errors
 
 SOCKET_NAME, LOCK_NAME = "monocore.sock", "daemon.lock"
@@ -66,7 +67,7 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
         make_directory(home)
     async with AsyncExitStack() as stack:
         stack.enter_context(await _lock(home, options))
-        listener = stack.enter_context(_listener(settings))
+        listener = stack.enter_context(listening(home / (settings.daemon.socket or SOCKET_NAME)))
         sandboxes = await stack.enter_async_context(
             Sandboxes.open(settings, log_limits=_log_limits(settings))
         )
@@ -202,37 +203,3 @@ def _ask_to_end(home: Path) -> None:
     if word == "process" and number.isdecimal():
         with contextlib.suppress(OSError):
             os.kill(int(number), signal.SIGTERM)
-
-
-@contextmanager
-def _listener(settings: Settings) -> Generator[socket.socket]:
-    """The Unix socket: systemd's, or our own, which only its owner may open, and which is removed at the end."""
-    given = given_socket()
-    if given is not None:
-        with given:
-            yield given
-        return
-    path = settings.home / (settings.daemon.socket or SOCKET_NAME)
-    with storage_errors(f"listen on {path}"):
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # a path through a descriptor is short, whatever the folder's is: sockets have room for 107 bytes
-        short = f"/proc/self/fd/{folder}/{path.name}"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path.name, dir_fd=folder)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
-            before = os.umask(0o177)
-            try:
-                listener.bind(short)
-            except OSError as error:
-                raise StorageError(f"cannot listen on {path}: {error.strerror}") from error
-            finally:
-                os.umask(before)
-            listener.listen(512)
-            try:
-                yield listener
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(path.name, dir_fd=folder)
-    finally:
-        os.close(folder)

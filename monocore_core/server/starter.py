@@ -1,7 +1,7 @@
-"""Whoever started the daemon: a client that waits for it, or systemd, which may give it its socket.
+"""Whoever started the daemon, and waits for it: a client, or systemd.
 
 A client names a descriptor in ``MONOCORE_READY_FD``; it gets ``ready``, or one line with the problem, and is closed. systemd names a
-socket in ``NOTIFY_SOCKET`` (sd_notify(3), ``Type=notify``), and gives the one to listen on as descriptor 3 (``LISTEN_FDS``, sd_listen_fds(3)).
+socket in ``NOTIFY_SOCKET`` (sd_notify(3), ``Type=notify``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from monocore_core.errors import MonocoreError
 from monocore_core.server.problems import problem_of
 
 READY_VARIABLE, NOTIFY_VARIABLE = "MONOCORE_READY_FD", "NOTIFY_SOCKET"
-#: First descriptor of socket activation.
-_LISTEN_FDS_START = 3
 
 
 class Readiness:
@@ -82,14 +80,3 @@ def readiness() -> Generator[Readiness]:
         raise
     finally:
         ready.close()
-
-
-def given_socket() -> socket.socket | None:
-    """The socket that systemd listens on for us, if it does."""
-    given = os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1"
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)
-    if not given:
-        return None
-    os.set_inheritable(_LISTEN_FDS_START, False)  # noqa: FBT003 - of the standard library
-    return socket.socket(fileno=_LISTEN_FDS_START)

@@ -109,6 +109,9 @@ def test_the_socket_may_come_from_systemd(tmp_path: Path) -> None:
         with subprocess.Popen(words, env=home.environ, pass_fds=(listener.fileno(),)) as daemon:
             try:
                 assert pid_of(home) == daemon.pid
+                flags = re.search(r"flags:\s+(\d+)", Path("/proc", str(daemon.pid), "fdinfo/3").read_text())
+                assert flags is not None
+                assert int(flags[1], 8) & os.O_CLOEXEC  # no VMM is to have it
             finally:
                 daemon.terminate()
             assert daemon.wait(LIMIT) == 0

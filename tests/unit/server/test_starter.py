@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import socket
@@ -12,8 +11,6 @@ import pytest
 
 from monocore_core.errors import Conflict
 from monocore_core.server.starter import NOTIFY_VARIABLE, READY_VARIABLE, readiness
-
-UNITS = Path(__file__).parents[3] / "contrib/systemd"
 
 
 def heard(listener: socket.socket) -> list[str]:
@@ -55,18 +52,3 @@ def test_a_problem_is_told_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise Conflict("another daemon has it", hint="end that")
         said = json.loads(pipe.read())
     assert (said["title"], said["detail"], said["hint"]) == ("Conflict", "another daemon has it", "end that")
-
-
-@pytest.mark.parametrize("kind", ["system", "user"])
-def test_the_units_let_sandboxes_outlive_the_daemon(kind: str) -> None:
-    def unit(name: str) -> configparser.ConfigParser:
-        parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-        parser.optionxform = str  # type: ignore[assignment, method-assign]
-        parser.read_string((UNITS / kind / name).read_text())
-        return parser
-
-    service, listener = unit("monocore.service")["Service"], unit("monocore.socket")["Socket"]
-    assert (service["KillMode"], service["Type"], service["Delegate"]) == ("process", "notify", "yes")
-    assert listener["SocketMode"] == "0600"
-    home = service["ExecStart"].partition("--home ")[2]
-    assert listener["ListenStream"] == f"{home}/monocore.sock"
