@@ -18,10 +18,12 @@ from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.figures import Figures
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
+from monocore_core.server.routing import routes_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Says with every answer which version answers.
 VERSION_HEADER = "Monocore-Version"
+_BEGUN = "begun"
 log = logging.getLogger("monocore.server")
 
 
@@ -67,17 +69,20 @@ def daemon_of(request: web.Request) -> Daemon:
 def make_app(daemon: Daemon) -> web.Application:
     """The application of a daemon."""
     from monocore_core.server import attach, inside, projects, sandboxes, system  # noqa: PLC0415 - they use this module
+    from monocore_core.server.table import ENTRIES  # noqa: PLC0415 - likewise
 
     app = web.Application(middlewares=[_counted, _explained], client_max_size=0)
     app[DAEMON] = daemon
     app.on_response_prepare.append(_versioned)
     for room in (system, sandboxes, inside, projects, attach):
         app.add_routes(room.ROUTES)
+    app.add_routes(routes_of(ENTRIES))
     return app
 
 
 async def _versioned(request: web.Request, response: web.StreamResponse) -> None:
     """A client of another version can say so."""
+    request[_BEGUN] = True
     response.headers[VERSION_HEADER] = daemon_of(request).version
 
 
@@ -107,12 +112,19 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
             )
         )
     except MonocoreError as error:
-        return _answer(problem_of(error))
+        return _cut_off(request) if _BEGUN in request else _answer(problem_of(error))
     except ConnectionResetError:
-        raise
+        return _cut_off(request)
     except Exception as error:
         log.exception("%s %s failed", request.method, request.path)
-        return _answer(problem_of(error))
+        return _cut_off(request) if _BEGUN in request else _answer(problem_of(error))
+
+
+def _cut_off(request: web.Request) -> web.Response:
+    """End the connection, whose client went away, or has a part of an answer that it must not take for the whole."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response(status=499)
 
 
 def _answer(found: dict[str, object]) -> web.Response:

@@ -333,7 +333,7 @@ async def _attend_exec(client: Client, process: GuestProcess) -> None:
         await _first_of(client.gone, ending)
         if not ending.done():
             if not client.detached:
-                await _hang_up(process, ending)
+                await hang_up(process, ending)
             if (error := client.error) is not None:
                 raise error
             return
@@ -351,7 +351,8 @@ async def _attend_exec(client: Client, process: GuestProcess) -> None:
             await process.release()
 
 
-async def _hang_up(process: GuestProcess, ending: asyncio.Task[ProcessExit]) -> None:
+async def hang_up(process: GuestProcess, ending: asyncio.Task[ProcessExit]) -> None:
+    """Have a process end as when its terminal goes away, and then by force. It may still run when its guest does not answer."""
     with contextlib.suppress(MonocoreError):
         for number in (signal.SIGHUP, signal.SIGKILL):
             await process.signal(number, group=True)

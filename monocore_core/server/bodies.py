@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from typing import TypeVar
+from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -113,15 +114,22 @@ def checked_number(value: object, what: str, most: float = 1e18) -> float:
 
 
 def path_of(request: web.Request) -> str:
-    """The parameter ``path``: absolute, in the guest.
+    """The parameter ``path``: absolute, in the guest. Bytes that are not UTF-8 become surrogate escapes (``os.fsdecode``).
 
     Raises:
         InvalidInput: it is missing or not absolute.
     """
-    path = request.query.get("path", "")
+    path = raw_text(request, "path")
     if not path.startswith("/") or "\0" in path:
         raise InvalidInput(f"parameter path: {path[:200]!r} is not an absolute path")
     return path
+
+
+def raw_text(request: web.Request, name: str) -> str:
+    """A parameter that may hold any bytes, percent-encoded; "" where it is not given."""
+    query = request.rel_url.raw_query_string
+    found = parse_qs(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=100)
+    return found.get(name, [""])[0]
 
 
 def _refuse_constant(text: str) -> object:

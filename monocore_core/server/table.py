@@ -1,0 +1,10 @@
+"""The table of routes that are entries (:mod:`.routing`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from monocore_core.server import files, oneshot
+from monocore_core.server.routing import Entry
+
+ENTRIES: Final[tuple[Entry, ...]] = (*files.ENTRIES, *oneshot.ENTRIES)

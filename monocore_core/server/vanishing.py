@@ -1,0 +1,40 @@
+"""Clients that go away: what is done for one that nobody waits for any more is given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from aiohttp import web
+
+T = TypeVar("T")
+#: Seconds between two looks whether the connection still stands. aiohttp tells a handler only when it reads or writes.
+LOOK: Final = 0.25
+
+
+async def gone(request: web.Request) -> None:
+    """Returns when the client's connection is lost."""
+    transport = request.transport
+    while transport is not None and not transport.is_closing():  # noqa: ASYNC110 - nobody sets an event
+        await asyncio.sleep(LOOK)
+
+
+async def unless_gone(request: web.Request, work: Awaitable[T]) -> T:
+    """What ``work`` gives. When the client goes away before, ``work`` is cancelled, and its clean-up waited for.
+
+    Raises:
+        ConnectionResetError: the client went away.
+    """
+    task = asyncio.ensure_future(work)
+    watching = asyncio.create_task(gone(request))
+    waits: set[asyncio.Future[T] | asyncio.Task[None]] = {task, watching}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ConnectionResetError("the client went away")
+        return task.result()
+    finally:
+        for one in waits:
+            one.cancel()
+        await asyncio.wait(waits)
