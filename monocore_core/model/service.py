@@ -235,8 +235,8 @@ def instance_hostname(service: str, replica: int = 1) -> str:
 
 
 def volume_name(project: str, volume: str) -> str:
-    """The store's volume of a project's named volume."""
-    return f"{project}.{volume}"
+    """The store's volume of a project's named volume; outside of any project it has the name itself."""
+    return f"{project}.{volume}" if project else volume
 
 
 def network_group(project: str, group: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-
 from attrs import evolve, frozen
 
-from monocore_core.errors import InvalidInput
 from monocore_core.model.record import HostLimits, SandboxOrder, SettingsSource
 from monocore_core.model.sandbox import PullPolicy
 from monocore_core.model.service import Project, Service, instance_name
+from monocore_core.notation.signals import signal_number
 from monocore_core.orchestrator.converge import Desired
 from monocore_core.orchestrator.labels import labels_for
 from monocore_core.plan.service import command_request, sandbox_request
@@ -62,20 +60,3 @@ def order_of(
         settings=settings,
         limits=HostLimits(cpu=service.cpu_fraction),
     )
-
-
-def signal_number(name: str) -> int:
-    """The number of a signal: ``SIGTERM``, ``TERM`` or ``15``; 0 for "".
-
-    Raises:
-        InvalidInput: there is no such signal.
-    """
-    if not name:
-        return 0
-    if name.isascii() and name.isdecimal() and 1 <= int(name[:4]) <= 64:
-        return int(name)
-    upper = name.upper()
-    found = getattr(signal.Signals, upper if upper.startswith("SIG") else f"SIG{upper}", None)
-    if not isinstance(found, signal.Signals):
-        raise InvalidInput(f"there is no signal {name[:40]!r}")
-    return int(found)

@@ -17,6 +17,7 @@ from monocore_core.metrics import Sampler
 from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.figures import Figures
 from monocore_core.runtime.sandboxes import Sandboxes
+from monocore_core.server.idempotency import Keys
 from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
 from monocore_core.server.routing import routes_of
 
@@ -39,6 +40,7 @@ class Daemon:
         started: seconds since the epoch.
         version: of monocore.
         requests: under way.
+        keys: of requests that may be sent again.
         touched: when the latest request ended, by :func:`time.monotonic`.
     """
 
@@ -48,6 +50,7 @@ class Daemon:
     ending: asyncio.Future[bool]
     started: float = field(factory=time.time)
     version: str = __version__
+    keys: Keys = field(factory=Keys)
     requests: int = 0
     touched: float = field(factory=time.monotonic)
 

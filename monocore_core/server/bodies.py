@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from monocore_core.config.single import parse_sandbox
 from monocore_core.errors import InvalidInput, LimitExceeded
 from monocore_core.model.record import SandboxOrder
 from monocore_core.model.sandbox import CommandRequest
@@ -53,12 +54,12 @@ def parse_table(data: bytes | str, what: str) -> dict[str, object]:
 
 
 def order_of(table: Mapping[str, object]) -> SandboxOrder:
-    """A sandbox's order.
+    """A sandbox's order: one as the command line sends it, which has a ``sandbox``, or one in the words of a service.
 
     Raises:
-        ConfigError: with every problem.
+        ConfigError: with every problem. InvalidInput: values that are good alone and not together.
     """
-    return structure(table, SandboxOrder, "the order")
+    return structure(table, SandboxOrder, "the order") if "sandbox" in table else parse_sandbox(table)
 
 
 def command_of(table: Mapping[str, object]) -> CommandRequest:

@@ -8,10 +8,10 @@ import signal
 
 from aiohttp import web
 
-from monocore_core.errors import Conflict, InvalidInput, MonocoreError, NotFound
+from monocore_core.errors import Conflict, InvalidInput, NotFound
 from monocore_core.model.record import SandboxRecord, SandboxState
 from monocore_core.server.app import daemon_of
-from monocore_core.server.bodies import checked_number, order_of, switch, table_of
+from monocore_core.server.bodies import checked_number, switch, table_of
 from monocore_core.server.views import view, view_of_end, whole_view
 
 ROUTES = web.RouteTableDef()
@@ -36,22 +36,6 @@ async def list_all(request: web.Request) -> web.Response:
         if (not states or record.state in states) and all(_has(record, *label) for label in labels)
     ]
     return web.json_response({"sandboxes": shown})
-
-
-@ROUTES.post("/v1/sandboxes")
-async def create(request: web.Request) -> web.Response:
-    """A new one, started unless that is not wanted."""
-    sandboxes = daemon_of(request).sandboxes
-    start = switch(request, "start", default=True)
-    record = sandboxes.create(order_of(await table_of(request)))
-    if start:
-        try:
-            await sandboxes.start(record.id)
-        except MonocoreError:
-            if not record.order.remove:
-                await sandboxes.remove(record.id)  # whoever asked was told, and has no id to ask again with
-            raise
-    return web.json_response(view(sandboxes.book.now(record)), status=201)
 
 
 @ROUTES.get("/v1/sandboxes/{id}")

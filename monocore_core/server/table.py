@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from monocore_core.server import files, oneshot
+from monocore_core.server import creation, files, oneshot
 from monocore_core.server.routing import Entry
 
-ENTRIES: Final[tuple[Entry, ...]] = (*files.ENTRIES, *oneshot.ENTRIES)
+ENTRIES: Final[tuple[Entry, ...]] = (*creation.ENTRIES, *files.ENTRIES, *oneshot.ENTRIES)
