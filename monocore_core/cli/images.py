@@ -13,9 +13,10 @@ from monocore_core.cli.render import Json, human_age, human_size, print_json, pr
 from monocore_core.cli.values import parse_platform
 from monocore_core.engine import Engine
 from monocore_core.errors import Conflict, NotFound
+from monocore_core.inventory import image_details, image_summary
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.image import Image
-from monocore_core.model.oci import ImageConfig, Platform
+from monocore_core.model.oci import Platform
 
 NOTHING = "<none>"
 
@@ -77,7 +78,7 @@ def _list(words: list[str], options: Globals) -> int:
     def work(engine: Engine) -> int:
         images = engine.store.images()
         if parsed.json:
-            print_json([_summary(image) for image in images])
+            print_json([image_summary(image) for image in images])
         elif parsed.quiet:
             for identity in dict.fromkeys(_id(image, whole=parsed.no_trunc) for image in images):
                 print(identity)
@@ -125,7 +126,7 @@ def _inspect(words: list[str], options: Globals) -> int:
             image = engine.store.resolve_image(text, platform, parse=engine.reference)
             if image is None:
                 raise NotFound(f"image {text!r} is not in the store", hint="monocore images lists them")
-            found.append(_details(image))
+            found.append(image_details(image))
 
         status = for_each(parsed.images, inspect, debug=options.debug)
         print_json(found)
@@ -206,41 +207,3 @@ def _confirmed(*, everything: bool) -> bool:
 
 def _id(image: Image, *, whole: bool) -> str:
     return str(image.digest) if whole else image.digest.short
-
-
-def _summary(image: Image) -> dict[str, Json]:
-    return {
-        "references": list(image.references),
-        "digest": str(image.digest),
-        "platform": str(image.config.platform),
-        "pulled": image.pulled,
-        "size": image.size,
-        "layers": len(image.layers),
-    }
-
-
-def _details(image: Image) -> dict[str, Json]:
-    return {
-        **_summary(image),
-        "chain_id": str(image.chain_id),
-        "layers": [
-            {"diff_id": str(layer.diff_id), "size": layer.size, "path": str(layer.path)}
-            for layer in image.layers
-        ],
-        "config": _config(image.config),
-    }
-
-
-def _config(config: ImageConfig) -> dict[str, Json]:
-    return {
-        "entrypoint": None if config.entrypoint is None else list(config.entrypoint),
-        "cmd": None if config.cmd is None else list(config.cmd),
-        "env": list(config.env),
-        "working_dir": config.working_dir,
-        "user": config.user,
-        "exposed_ports": list(config.exposed_ports),
-        "volumes": list(config.volumes),
-        "labels": dict(config.labels),
-        "stop_signal": config.stop_signal,
-        "created": config.created.isoformat() if config.created is not None else None,
-    }

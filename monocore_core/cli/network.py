@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 from monocore_core.cli import explain
 from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
@@ -13,10 +12,10 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.render import Json, print_json, print_table
 from monocore_core.errors import InvalidInput, NotFound
+from monocore_core.inventory import network_details
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.network import NetworkStatus
 from monocore_core.model.policy import Address
-from monocore_core.serde import unstructure
 
 #: A sandbox on its network: the network's name, what it knows, and the sandbox's name for people.
 _Found = tuple[str, NetworkStatus, str]
@@ -51,7 +50,7 @@ def _list(words: list[str], options: Globals) -> int:
     parsed = parser.flags(words, options)
     found = _all(options)
     if parsed.json:
-        print_json([_details(each) for each in found])
+        print_json([network_details(*each) for each in found])
     elif parsed.quiet:
         for _, status, _ in found:
             print(status.key)
@@ -71,7 +70,7 @@ def _inspect(words: list[str], options: Globals) -> int:
     parsed = parser.flags(words, options)
     known, found = _all(options), list[Json]()
     status = for_each(
-        parsed.names, lambda name: found.append(_details(_find(known, name))), debug=options.debug
+        parsed.names, lambda name: found.append(network_details(*_find(known, name))), debug=options.debug
     )
     print_json(found)
     return status
@@ -155,14 +154,3 @@ def _row(found: _Found) -> tuple[str, ...]:
         policy.name or f"{len(policy.rules)} rules",
         ", ".join(map(str, status.connection.published)) or "-",
     )
-
-
-def _details(found: _Found) -> dict[str, Json]:
-    backend, status, name = found
-    told = cast("dict[str, Json]", unstructure(status))
-    return {
-        "key": status.key,
-        "name": name,
-        "network": backend,
-        **{key: told[key] for key in told if key != "key"},
-    }

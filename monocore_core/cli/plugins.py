@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
-from monocore_core.cli.render import Json, print_json, print_table
+from monocore_core.cli.render import print_json, print_table
 from monocore_core.errors import MonocoreError
+from monocore_core.inventory import plugins_details
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Plugins, discover
 
@@ -25,7 +26,7 @@ def main(words: list[str], options: Globals) -> int:
     found = discover()
     offers, trouble = survey(found, options)
     if parsed.json:
-        print_json(as_json(found, offers, trouble))
+        print_json(plugins_details(found, offers, trouble))
         return 0
     probed = {(offer.interface, offer.name): offer for offer in offers}
     rows = [
@@ -67,47 +68,6 @@ def problem_lines(found: Plugins, trouble: MonocoreError | None) -> list[str]:
         lines.append(f"problem: {clean(trouble.brief)}")
         lines += [f"  hint: {clean(trouble.hint)}"] if trouble.hint else []
     return lines
-
-
-def as_json(found: Plugins, offers: Sequence[Offer], trouble: MonocoreError | None) -> Mapping[str, Json]:
-    """The whole list as one document."""
-    probed = {(offer.interface, offer.name): offer for offer in offers}
-    problems: list[Json] = [
-        {"plugin": p.plugin, "distribution": p.distribution, "reason": p.reason, "hint": p.hint}
-        for p in found.problems
-    ]
-    if trouble is not None:
-        problems.append(
-            {"plugin": "", "distribution": "", "reason": trouble.brief, "hint": trouble.hint or ""}
-        )
-    return {
-        "backends": [
-            {
-                "interface": backend.interface.value,
-                "name": backend.name,
-                "rank": backend.provider.rank,
-                "summary": backend.provider.summary,
-                "distribution": backend.distribution,
-                "version": backend.version,
-                **_verdict(probed.get((backend.interface, backend.name))),
-            }
-            for backend in found.backends
-        ],
-        "problems": problems,
-    }
-
-
-def offer_json(offer: Offer) -> Mapping[str, Json]:
-    """One backend and its probe's word."""
-    return {"interface": offer.interface.value, "name": offer.name, "rank": offer.rank, **_verdict(offer)}
-
-
-def _verdict(offer: Offer | None) -> Mapping[str, Json]:
-    if offer is None:
-        return {"usable": None, "reason": "not probed", "hint": ""}
-    if offer.problem is None:
-        return {"usable": True, "reason": "", "hint": ""}
-    return {"usable": False, "reason": offer.problem.reason, "hint": offer.problem.hint}
 
 
 def _state(offer: Offer | None) -> str:

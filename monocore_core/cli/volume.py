@@ -10,7 +10,8 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import settings_for
 from monocore_core.cli.render import Json, human_age, print_json, print_table
 from monocore_core.errors import Conflict
-from monocore_core.store import Store, Volume
+from monocore_core.inventory import volume_details
+from monocore_core.store import Store
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -46,7 +47,7 @@ def _list(words: list[str], options: Globals) -> int:
     with Store.open(settings_for(options).home) as store:
         volumes = store.volumes.all()
     if parsed.json:
-        print_json([_details(volume) for volume in volumes])
+        print_json([volume_details(volume) for volume in volumes])
     elif parsed.quiet:
         for volume in volumes:
             print(volume.name)
@@ -76,7 +77,9 @@ def _inspect(words: list[str], options: Globals) -> int:
     found: list[Json] = []
     with Store.open(settings_for(options).home) as store:
         status = for_each(
-            parsed.names, lambda name: found.append(_details(store.volumes.find(name))), debug=options.debug
+            parsed.names,
+            lambda name: found.append(volume_details(store.volumes.find(name))),
+            debug=options.debug,
         )
     print_json(found)
     return status
@@ -120,12 +123,3 @@ def _confirmed() -> bool:
         print()
         raise Conflict("not confirmed", hint="give -f to remove without a question") from error
     return answer.strip().lower() in ("y", "yes")
-
-
-def _details(volume: Volume) -> dict[str, Json]:
-    return {
-        "name": volume.name,
-        "mountpoint": str(volume.path),
-        "created": volume.created,
-        "users": list(volume.users),
-    }

@@ -126,6 +126,34 @@ def path_of(request: web.Request) -> str:
     return path
 
 
+def texts_of(table: Mapping[str, object], name: str) -> tuple[str, ...] | None:
+    """A list of texts in a body, or None where it is not given.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    found = table.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):  # pyright: ignore[reportUnknownVariableType] - JSON
+        raise InvalidInput(f"{name} is not a list of texts")
+    return tuple(str(one) for one in found)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+
+
+def inner_table(table: Mapping[str, object], name: str) -> dict[str, object]:
+    """A table in a body; an empty one where it is not given.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    found = table.get(name)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise InvalidInput(f"{name} is not an object")
+    return {str(key): value for key, value in found.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+
+
 def raw_text(request: web.Request, name: str) -> str:
     """A parameter that may hold any bytes, percent-encoded; "" where it is not given."""
     query = request.rel_url.raw_query_string

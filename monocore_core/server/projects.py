@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
 
 from monocore_core.config.project import Reading, load_project, parse_project, remote_reading
-from monocore_core.errors import InvalidInput, MonocoreError
+from monocore_core.errors import InvalidInput
 from monocore_core.model.record import SettingsSource
 from monocore_core.model.service import Project
 from monocore_core.orchestrator.events import Progress, ServiceEvent, Told
 from monocore_core.orchestrator.status import ProjectStatus
 from monocore_core.serde import structure, unstructure
 from monocore_core.server.app import daemon_of
-from monocore_core.server.bodies import table_of
-from monocore_core.server.problems import problem_of
-from monocore_core.server.streams import stream_lines
+from monocore_core.server.bodies import inner_table, table_of, texts_of
+from monocore_core.server.telling import Work, told
 from monocore_core.server.views import view_of_event
 
 ROUTES = web.RouteTableDef()
-#: What an operation does; gives what is shown of its result.
-Work = Callable[[Told], Awaitable[object]]
-#: Events that wait for a client who reads slowly; what is beyond is left out.
-MAX_EVENTS = 4096
 
 
 @ROUTES.get("/v1/projects")
@@ -50,10 +44,10 @@ async def up(request: web.Request) -> web.StreamResponse:
     environ = _environ(table)
     project = await asyncio.to_thread(_project_of, table, environ)
     services, group = _names(table)
-    settings = structure(_table(table, "settings"), SettingsSource, "settings")
+    settings = structure(inner_table(table, "settings"), SettingsSource, "settings")
     daemon = daemon_of(request)
 
-    async def work(told: Told) -> object:
+    async def work(tell: Told) -> object:
         return view(
             await daemon.services.up(
                 project,
@@ -64,7 +58,7 @@ async def up(request: web.Request) -> web.StreamResponse:
                 wait=table.get("wait") is True,
                 environ=environ,
                 settings=settings,
-                on_event=told,
+                on_event=tell,
             )
         )
 
@@ -77,8 +71,8 @@ async def down(request: web.Request) -> web.StreamResponse:
     services, group = _names(await table_of(request))
     daemon, name = daemon_of(request), request.match_info["name"]
 
-    async def work(told: Told) -> object:
-        return view(await daemon.services.down(name, services=services, group=group, on_event=told))
+    async def work(tell: Told) -> object:
+        return view(await daemon.services.down(name, services=services, group=group, on_event=tell))
 
     return await _told(request, work)
 
@@ -89,8 +83,8 @@ async def restart(request: web.Request) -> web.StreamResponse:
     services, group = _names(await table_of(request))
     daemon, name = daemon_of(request), request.match_info["name"]
 
-    async def work(told: Told) -> object:
-        return view(await daemon.services.restart(name, services=services, group=group, on_event=told))
+    async def work(tell: Told) -> object:
+        return view(await daemon.services.restart(name, services=services, group=group, on_event=tell))
 
     return await _told(request, work)
 
@@ -102,9 +96,9 @@ async def remove(request: web.Request) -> web.StreamResponse:
     services, group = _names(table)
     daemon, name = daemon_of(request), request.match_info["name"]
 
-    async def work(told: Told) -> object:
+    async def work(tell: Told) -> object:
         removed = await daemon.services.remove(
-            name, services=services, group=group, force=table.get("force") is True, on_event=told
+            name, services=services, group=group, force=table.get("force") is True, on_event=tell
         )
         return {"name": name, "removed": list(removed), "services": []}
 
@@ -135,39 +129,9 @@ def view_of_progress(event: Progress) -> dict[str, object]:
 
 
 async def _told(
-    request: web.Request, work: Work, *, first: Mapping[str, object] | None = None
+    request: web.Request, work: Work[Progress], *, first: Mapping[str, object] | None = None
 ) -> web.StreamResponse:
-    """Do something, and tell what happens. A client that goes away gives it up, as Ctrl-C does."""
-    return await stream_lines(request, _lines(work, first))
-
-
-async def _lines(work: Work, first: Mapping[str, object] | None) -> AsyncGenerator[Mapping[str, object]]:
-    events: asyncio.Queue[Progress | None] = asyncio.Queue(MAX_EVENTS)
-    loop = asyncio.get_running_loop()
-
-    def put(event: Progress | None) -> None:
-        with contextlib.suppress(asyncio.QueueFull):
-            events.put_nowait(event)
-
-    task = asyncio.ensure_future(work(lambda event: _ignore(loop.call_soon_threadsafe(put, event))))
-    task.add_done_callback(lambda _: loop.call_soon(put, None))
-    try:
-        if first is not None:
-            yield first
-        while (event := await events.get()) is not None:
-            yield {"event": view_of_progress(event)}
-        try:
-            yield {"done": await task}
-        except MonocoreError as error:
-            yield {"error": problem_of(error)}
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-def _ignore(handle: object) -> None:
-    del handle
+    return await told(request, work, view_of_progress, first=first)
 
 
 def _project_of(table: Mapping[str, object], environ: Mapping[str, str]) -> Project:
@@ -177,7 +141,7 @@ def _project_of(table: Mapping[str, object], environ: Mapping[str, str]) -> Proj
         InvalidInput: neither is given, or both. ConfigError: with everything that is wrong.
     """
     file, document = table.get("file"), table.get("document")
-    profiles = frozenset(_texts(table, "profiles") or ())
+    profiles = frozenset(texts_of(table, "profiles") or ())
     if isinstance(file, str) and document is None:
         if not file.startswith("/"):
             raise InvalidInput(f"file {file[:200]!r} is not an absolute path")
@@ -185,7 +149,9 @@ def _project_of(table: Mapping[str, object], environ: Mapping[str, str]) -> Proj
     if isinstance(document, dict) and file is None:
         folder = table.get("folder")
         where = Path(folder) if isinstance(folder, str) and folder.startswith("/") else Path("/")
-        return parse_project(_table(table, "document"), remote_reading(profiles, secrets=True), folder=where)
+        return parse_project(
+            inner_table(table, "document"), remote_reading(profiles, secrets=True), folder=where
+        )
     raise InvalidInput("give the path of a 'file', or a 'document', a table")
 
 
@@ -193,26 +159,8 @@ def _names(table: Mapping[str, object]) -> tuple[tuple[str, ...] | None, str | N
     group = table.get("group")
     if group is not None and not isinstance(group, str):
         raise InvalidInput("group is not text")
-    return _texts(table, "services") or None, group
-
-
-def _texts(table: Mapping[str, object], name: str) -> tuple[str, ...] | None:
-    found = table.get(name)
-    if found is None:
-        return None
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):  # pyright: ignore[reportUnknownVariableType] - JSON
-        raise InvalidInput(f"{name} is not a list of texts")
-    return tuple(str(one) for one in found)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+    return texts_of(table, "services") or None, group
 
 
 def _environ(table: Mapping[str, object]) -> dict[str, str]:
-    return {name: value for name, value in _table(table, "environ").items() if isinstance(value, str)}
-
-
-def _table(table: Mapping[str, object], name: str) -> dict[str, object]:
-    found = table.get(name)
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        raise InvalidInput(f"{name} is not an object")
-    return {str(key): value for key, value in found.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
+    return {name: value for name, value in inner_table(table, "environ").items() if isinstance(value, str)}

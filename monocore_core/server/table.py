@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from monocore_core.server import creation, files, oneshot
+from monocore_core.server import creation, files, images, kept, oneshot
 from monocore_core.server.routing import Entry
 
-ENTRIES: Final[tuple[Entry, ...]] = (*creation.ENTRIES, *files.ENTRIES, *oneshot.ENTRIES)
+ENTRIES: Final[tuple[Entry, ...]] = (
+    *creation.ENTRIES,
+    *files.ENTRIES,
+    *oneshot.ENTRIES,
+    *images.ENTRIES,
+    *kept.ENTRIES,
+)

@@ -20,7 +20,7 @@ from monocore_core.testing.registry import LocalRegistry, registry_problem
 from monocore_core.testing.samples import busybox_image
 
 #: Seconds for a daemon to be ready, and to end; far more than it needs.
-LIMIT = 60.0
+LIMIT = 180.0
 
 
 @pytest.fixture(scope="package")

@@ -16,7 +16,7 @@ from monocore_core.errors import ConfigError
 
 pytestmark = pytest.mark.integration
 #: Seconds for what happens at once.
-SOON = 60.0
+SOON = 90.0
 
 
 def create(api: Api, body: Table, key: str = "", start: str = "0") -> tuple[int, Table]:

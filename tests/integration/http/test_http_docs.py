@@ -30,7 +30,7 @@ def environ(socket: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 def web(api: Api, image: str) -> Iterator[None]:
     """The sandbox of the examples."""
     order = {"sandbox": {"image": image, "name": "web", "foreground": False}, "command": None}
-    made = api.call("POST", target("sandboxes"), order)
+    made = api.call("POST", target("sandboxes"), order, timeout=180.0)
     yield
     api.call("DELETE", target("sandboxes", text(made, "id"), force=True))
 
@@ -45,7 +45,7 @@ def test_an_example_works(example: str, environ: dict[str, str], image: str, tmp
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -15,7 +15,7 @@ from monocore_core.errors import CommandNotFound, ConfigError, InvalidInput
 
 pytestmark = pytest.mark.integration
 #: Seconds for what happens at once.
-SOON = 30.0
+SOON = 90.0
 
 
 def run(api: Api, sandbox: str, *command: str, **more: object) -> Table:

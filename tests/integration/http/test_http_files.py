@@ -18,7 +18,7 @@ from monocore_core.errors import Conflict, InvalidInput, NotFound
 pytestmark = pytest.mark.integration
 BIG = bytes(range(256)) * 8192  # 2 MiB, in any order but sorted
 #: Seconds for what happens at once.
-SOON = 30.0
+SOON = 90.0
 #: What watches in the guest.
 WATCHERS = "ls -l /proc/[0-9]*/fd 2>/dev/null | grep inotify"
 
