@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from monocore_core.server import creation, files, images, kept, oneshot
+from monocore_core.server import creation, files, images, kept, oneshot, original
 from monocore_core.server.routing import Entry
 
 ENTRIES: Final[tuple[Entry, ...]] = (
@@ -13,4 +13,5 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     *oneshot.ENTRIES,
     *images.ENTRIES,
     *kept.ENTRIES,
+    *original.ENTRIES,
 )

@@ -53,7 +53,7 @@ def socket(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
         (home / "daemon.log").open("wb") as log,
         subprocess.Popen(
             [sys.executable, "-m", "monocore_core", "serve", "--home", str(home)],
-            env={**os.environ, "MONOCORE_READY_FD": str(writer)},
+            env={**os.environ, "MONOCORE_READY_FD": str(writer), "MONOCORE_PLUGINS__NET_TAP__LINGER": "0.1"},
             pass_fds=(writer,),
             stdin=subprocess.DEVNULL,
             stdout=log,
