@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
+import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
@@ -95,12 +96,26 @@ class _Help(argparse.HelpFormatter):
     """``-m, --memory SIZE`` rather than ``-m SIZE, --memory SIZE``."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32)
+        # argparse makes one for every flag that is declared, and asks shutil for the width, whose import takes milliseconds
+        super().__init__(prog, max_help_position=32, width=_width() - 2)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings or action.nargs == 0:
             return super()._format_action_invocation(action)
         return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
+
+
+def _width() -> int:
+    """Columns of the screen, as ``shutil.get_terminal_size`` finds them."""
+    named = os.environ.get("COLUMNS", "")
+    if named.isdecimal() and int(named) > 0:
+        return int(named)
+    try:
+        return (
+            os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ is not None else 1).columns or 80
+        )
+    except (OSError, ValueError):
+        return 80
 
 
 class _RawHelp(_Help, argparse.RawDescriptionHelpFormatter):
@@ -183,6 +198,8 @@ def _takes_next(word: str, valued: set[str]) -> bool:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that was probably meant, or ""."""
+    import difflib  # takes longer than most words to be right
+
     return next(iter(difflib.get_close_matches(word, list(known), 1, 0.6)), "")
 
 

@@ -9,8 +9,8 @@ from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
 from monocore_core.cli.failures import clean, for_each, warn
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.render import Json, human_age, human_size, print_json, print_table
-from monocore_core.cli.values import parse_platform
 from monocore_core.engine import Engine
 from monocore_core.errors import Conflict, NotFound
 from monocore_core.inventory import image_details, image_summary

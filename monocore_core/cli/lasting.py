@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from monocore_core.cli import values
 from monocore_core.cli.arguments import Parser, Value
-from monocore_core.cli.order import Lasting
 from monocore_core.errors import InvalidInput
+
+
+class Lasting(NamedTuple):
+    """What is asked of a sandbox that the daemon keeps. No attrs class: its import takes longer than a daemon to answer.
+
+    Attributes:
+        detach: do not wait for its end.
+        remove: it goes, with its log, when it ends.
+        labels: by name.
+        idle_timeout: seconds, or None.
+        stop_signal: its number, or 0 for the image's.
+        stop_grace: seconds.
+    """
+
+    detach: bool = False
+    remove: bool = False
+    labels: Mapping[str, str] = MappingProxyType({})
+    idle_timeout: float | None = None
+    stop_signal: int = 0
+    stop_grace: float = 10.0
 
 
 def add_lasting(parser: Parser) -> list[argparse.Action]:

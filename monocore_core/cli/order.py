@@ -1,33 +1,11 @@
-"""What one ``run`` was asked, made by :mod:`.run` of its words, done by :mod:`.running`, or without a daemon by :mod:`.attend`."""
+"""What one ``run`` was asked, in the model's values: made by :mod:`.ordering`, done without a daemon by :mod:`.attend`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from attrs import field, frozen
 
+from monocore_core.cli.lasting import Lasting
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
-
-
-@frozen
-class Lasting:
-    """What is asked of a sandbox that the daemon keeps.
-
-    Attributes:
-        detach: do not wait for its end.
-        remove: it goes, with its log, when it ends.
-        labels: by name.
-        idle_timeout: seconds, or None.
-        stop_signal: its number, or 0 for the image's.
-        stop_grace: seconds.
-    """
-
-    detach: bool = False
-    remove: bool = False
-    labels: Mapping[str, str] = field(factory=dict[str, str])
-    idle_timeout: float | None = None
-    stop_signal: int = 0
-    stop_grace: float = 10.0
 
 
 @frozen

@@ -9,10 +9,12 @@ from attrs import asdict
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.networks import add_network, network_of
+from monocore_core.cli.networking import network_of
+from monocore_core.cli.networks import add_network
 from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.render import human_size, print_json, print_table
-from monocore_core.cli.values import parse_platform, parse_size
+from monocore_core.cli.values import parse_size
 from monocore_core.config.values import Settings
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform

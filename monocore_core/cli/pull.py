@@ -6,9 +6,9 @@ from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.progress import PullProgress
 from monocore_core.cli.signals import Signals, run_interruptibly
-from monocore_core.cli.values import parse_platform
 from monocore_core.model.oci import Platform
 
 

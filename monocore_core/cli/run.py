@@ -1,16 +1,15 @@
 """``monocore run [OPTIONS] IMAGE [COMMAND…]``: the words, and what they ask for. :mod:`.running` has the daemon do it, :mod:`.attend` does it here.
 
-Flags end at the image: what follows belongs to the command, as in ``docker run``.
+Flags end at the image: what follows belongs to the command, as in ``docker run``. Nothing of the model is imported for flags that are not
+given: the daemon makes values of the words.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from monocore_core.cli import terminal, values
+from monocore_core.cli import values
 from monocore_core.cli.arguments import (
     Parser,
     UsageError,
@@ -22,18 +21,17 @@ from monocore_core.cli.arguments import (
 )
 from monocore_core.cli.endings import refuse_no_terminal
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.lasting import add_lasting, lasting_of
-from monocore_core.cli.networks import add_network, network_of
-from monocore_core.cli.order import Lasting, Order
+from monocore_core.cli.lasting import Lasting, add_lasting, lasting_of
+from monocore_core.cli.later import later
+from monocore_core.cli.networks import add_network
 from monocore_core.cli.reach import without_daemon
-from monocore_core.errors import InvalidInput
-from monocore_core.model.guest import TerminalSize, TmpfsMount
-from monocore_core.model.oci import Platform
-from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
-from monocore_core.model.volume import VolumeMount
+from monocore_core.errors import ConfigError, InvalidInput
 
 PROG = "monocore run"
 USAGE = "monocore run [OPTIONS] IMAGE [COMMAND] [ARG...]"
+#: Virtual processors, and bytes of RAM, unless a flag says otherwise: what a :class:`~monocore_core.model.sandbox.SandboxRequest` has.
+VCPUS, MEMORY = 1, 512 * 1024 * 1024
+_PARTS = "monocore_core.cli.parts"
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -43,18 +41,35 @@ def main(words: list[str], options: Globals) -> int:
     parsed = parser.flags(flags, options)
     if not operands:
         raise UsageError("no image is given", f"{USAGE}.", PROG)
-    order = order_of(parsed, operands, os.environ)
     if not parsed.detach:
-        refuse_no_terminal(stdin=order.interactive, tty=parsed.tty)
+        refuse_no_terminal(stdin=parsed.interactive, tty=parsed.tty)
     if not (parsed.no_daemon or without_daemon()):
-        from monocore_core.cli.running import run_by_daemon
-
-        return run_by_daemon(order, options, backend_overrides(parsed))
-    _refuse_lasting(order.lasting)
+        return _by_daemon(parsed, operands, options)
+    _refuse_lasting(lasting_of(parsed))
     from monocore_core.cli.attend import run_order
+    from monocore_core.cli.ordering import order_of
     from monocore_core.cli.settings import settings_for
 
+    order = order_of(parsed, operands, os.environ)
     return run_order(order, settings_for(options, backend_overrides(parsed)))
+
+
+def _by_daemon(parsed: argparse.Namespace, operands: list[str], options: Globals) -> int:
+    """Have the daemon do it. What it refuses in the words of its order is refused in those of the flags, where they say it.
+
+    Raises:
+        MonocoreError: as the daemon says.
+    """
+    from monocore_core.cli.asking import asked_of
+    from monocore_core.cli.running import run_by_daemon
+
+    try:
+        return run_by_daemon(asked_of(parsed, operands, os.environ), options, backend_overrides(parsed))
+    except ConfigError:
+        from monocore_core.cli.ordering import order_of
+
+        order_of(parsed, operands, os.environ)
+        raise
 
 
 def _refuse_lasting(lasting: Lasting) -> None:
@@ -64,48 +79,6 @@ def _refuse_lasting(lasting: Lasting) -> None:
         raise InvalidInput(
             f"{flag} needs the daemon", hint="leave out --no-daemon, and unset MONOCORE_DAEMON"
         )
-
-
-def order_of(parsed: argparse.Namespace, operands: Sequence[str], environ: Mapping[str, str]) -> Order:
-    """The order that parsed flags and operands mean.
-
-    Raises:
-        InvalidInput: a value is out of bounds; NotFound: an environment file is not there.
-    """
-    image, *args = operands
-    sandbox = SandboxRequest(
-        image=image,
-        platform=parsed.platform or Platform.host(),
-        pull=parsed.pull,
-        name=parsed.name or "",
-        hostname=parsed.hostname or "",
-        vcpus=parsed.cpus,
-        memory=parsed.memory,
-        disk=parsed.disk,
-        readonly=parsed.read_only,
-        tmpfs=(*parsed.tmpfs, *(m for m in parsed.mount if isinstance(m, TmpfsMount))),
-        network=network_of(parsed),
-        volumes=(*parsed.volume, *(m for m in parsed.mount if isinstance(m, VolumeMount))),
-    )
-    command = CommandRequest(
-        args=tuple(args),
-        entrypoint=_entrypoint(parsed.entrypoint),
-        env=_environment(parsed, environ),
-        cwd=parsed.workdir or "",
-        user=parsed.user or "",
-        terminal=TerminalSize(*terminal.terminal_size()) if parsed.tty else None,
-        stdin=parsed.interactive,
-        rlimits=parsed.ulimit,
-    )
-    return Order(
-        sandbox=sandbox,
-        command=command,
-        interactive=parsed.interactive,
-        timeout=parsed.timeout,
-        quiet=parsed.quiet,
-        timing=parsed.timing,
-        lasting=lasting_of(parsed),
-    )
 
 
 def build_parser() -> tuple[Parser, list[argparse.Action]]:
@@ -150,7 +123,7 @@ def _process_flags(parser: Parser) -> list[argparse.Action]:
         add(
             "--ulimit",
             action=Value,
-            parse=values.parse_ulimit,
+            parse=later(_PARTS, "parse_ulimit"),
             repeat=True,
             metavar="NAME=SOFT[:HARD]",
             help="resource limit",
@@ -170,7 +143,6 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
     group = parser.add_argument_group("the machine")
     add = group.add_argument
     size = values.parse_size
-    defaults = SandboxRequest(image="")
     return [
         add("--name", metavar="NAME", help="of the sandbox"),
         add("--hostname", metavar="NAME", help="of the guest (default: the sandbox's id)"),
@@ -178,18 +150,18 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
             "--cpus",
             action=Value,
             parse=values.parse_vcpus,
-            default=defaults.vcpus,
+            default=VCPUS,
             metavar="N",
-            help=f"virtual CPUs (default: {defaults.vcpus})",
+            help=f"virtual CPUs (default: {VCPUS})",
         ),
         add(
             "-m",
             "--memory",
             action=Value,
             parse=size,
-            default=defaults.memory,
+            default=MEMORY,
             metavar="SIZE",
-            help=f"RAM (default: {defaults.memory // 2**20}m)",
+            help=f"RAM (default: {MEMORY // 2**20}m)",
         ),
         add(
             "--disk",
@@ -202,7 +174,7 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
         add(
             "--tmpfs",
             action=Value,
-            parse=values.parse_tmpfs,
+            parse=later(_PARTS, "parse_tmpfs"),
             repeat=True,
             metavar="PATH[:size=SIZE]",
             help="mount a tmpfs",
@@ -211,7 +183,7 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
             "-v",
             "--volume",
             action=Value,
-            parse=values.parse_volume,
+            parse=later(_PARTS, "parse_volume"),
             repeat=True,
             metavar="[SOURCE:]PATH[:ro]",
             help="mount a folder or file of the host, a named volume, or an empty folder",
@@ -219,7 +191,7 @@ def _machine_flags(parser: Parser) -> list[argparse.Action]:
         add(
             "--mount",
             action=Value,
-            parse=values.parse_mount,
+            parse=later(_PARTS, "parse_mount"),
             repeat=True,
             metavar="type=TYPE,...",
             help="mount as in Docker: type=bind|volume|tmpfs,source=SOURCE,target=PATH[,readonly]",
@@ -235,23 +207,16 @@ def _image_flags(parser: Parser) -> list[argparse.Action]:
             "--pull",
             action=Value,
             parse=values.parse_pull,
-            default=PullPolicy.MISSING,
+            default="missing",
             metavar="WHEN",
             help="always, missing (default) or never",
         ),
-        add("--platform", action=Value, parse=values.parse_platform, metavar="OS/ARCH", help="of the image"),
+        add(
+            "--platform",
+            action=Value,
+            parse=later(_PARTS, "parse_platform"),
+            metavar="OS/ARCH",
+            help="of the image",
+        ),
         add("-q", "--quiet", action="store_true", help="no progress of a pull"),
     ]
-
-
-def _entrypoint(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return (text,) if text else ()
-
-
-def _environment(parsed: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Files first, so that flags win over them."""
-    files = [line for name in parsed.env_file for line in values.read_env_file(Path(name), environ)]
-    flags = [values.expand_env(text, environ) for text in parsed.env]
-    return (*files, *(variable for variable in flags if variable is not None))

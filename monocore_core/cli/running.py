@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attrs import evolve
-
+from monocore_core.cli.asking import Asked
 from monocore_core.cli.attached import Detached, Ending, Exited, Lost, Started, Wishes, attend
 from monocore_core.cli.endings import status_of
 from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.order import Order
-from monocore_core.cli.progress import PullProgress
 from monocore_core.cli.reach import reach
-from monocore_core.cli.told import event_of
 from monocore_core.client.api import Api, target
-from monocore_core.client.orders import plain
-from monocore_core.client.tables import Table
+from monocore_core.client.tables import Table, text
 from monocore_core.errors import MachineError, MonocoreError
-from monocore_core.model.sandbox import MIB, PullPolicy
 
 #: Variables of ours that are about this process alone.
 _OURS = frozenset({"MONOCORE_HOME", "MONOCORE_CONFIG", "MONOCORE_DAEMON", "MONOCORE_READY_FD"})
@@ -28,45 +22,83 @@ _OURS = frozenset({"MONOCORE_HOME", "MONOCORE_CONFIG", "MONOCORE_DAEMON", "MONOC
 _FINDING = ("HOME", "XDG_CONFIG_HOME")
 #: Seconds that the daemon gets to end a sandbox by force.
 _FORCE = 5.0
+_MIB = 1024 * 1024
+#: Events that say nothing to who asked for no times, unless an image was pulled before.
+_STEPS = ("Began", "Stage")
 
 
-def run_by_daemon(order: Order, options: Globals, overrides: Mapping[str, str]) -> int:
-    """Do what was ordered and give the exit status."""
+def run_by_daemon(asked: Asked, options: Globals, overrides: Mapping[str, str]) -> int:
+    """Do what was asked and give the exit status."""
     api = reach(options)
-    order = evolve(
-        order, sandbox=evolve(order.sandbox, image=absolute_image(order.sandbox.image, Path.cwd()))
-    )
-    first = {
-        "order": {**_table(order), "settings": _settings(options, overrides)},
-        "stdin": order.interactive and not order.lasting.detach,
-        "tied": not order.lasting.detach,
-    }
-    return _Running(order, api).status(first)
+    order = {**_table(asked), "settings": _settings(options, overrides)}
+    detach = asked.lasting.detach
+    first = {"order": order, "stdin": asked.interactive and not detach, "tied": not detach}
+    return _Running(asked, api).status(first)
+
+
+class _Shown:
+    """Progress of the start. What shows it is imported at the first event that somebody wants to see: of most runs, never."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._close: Callable[[], None] = _nothing
+        self._show: Callable[[Table], None] | None = None
+
+    def tell(self, said: Table) -> None:
+        """Show an event."""
+        if self._show is None:
+            if not self._asked.timing and text(said, "type") in _STEPS:
+                return
+            self._show = self._begin()
+        self._show(said)
+
+    def close(self) -> None:
+        """Leave the screen tidy. A repeat does nothing."""
+        self._close()
+
+    def _begin(self) -> Callable[[Table], None]:
+        from monocore_core.cli.progress import PullProgress
+        from monocore_core.cli.told import event_of
+
+        asked = self._asked
+        intro = f"Unable to find image '{asked.image}' locally" if asked.pull == "missing" else ""
+        progress = PullProgress(quiet=asked.quiet, intro=intro, stages=asked.timing)
+        self._close = progress.close
+
+        def show(said: Table) -> None:
+            event = event_of(said)
+            if event is not None:
+                progress(event)
+
+        return show
+
+
+def _nothing() -> None:
+    """There is nothing on the screen."""
 
 
 class _Running:
-    def __init__(self, order: Order, api: Api) -> None:
-        self._order = order
+    def __init__(self, asked: Asked, api: Api) -> None:
+        self._asked = asked
         self._api = api
         self._started: Started | None = None
-        intro = ""
-        if order.sandbox.pull is PullPolicy.MISSING:
-            intro = f"Unable to find image '{order.sandbox.image}' locally"
-        self._progress = PullProgress(quiet=order.quiet, intro=intro, stages=order.timing)
+        self._shown = _Shown(asked)
 
     def status(self, first: Table) -> int:
-        order = self._order
-        detach = order.lasting.detach
+        asked = self._asked
+        detach = asked.lasting.detach
         wishes = Wishes(
-            stdin=order.interactive and not detach,
-            terminal=order.command.terminal is not None and not detach,
+            stdin=asked.interactive and not detach,
+            terminal=asked.terminal and not detach,
             leave=detach,
             began=self._began,
-            event=self._told,
+            event=self._shown.tell,
             kill=self._kill,
         )
-        with self._progress:
+        try:
             ending = attend(self._api.websocket(target("run")), first, wishes)
+        finally:
+            self._shown.close()
         name = self._started.name if self._started is not None else ""
         if isinstance(ending, Detached):
             if not detach:
@@ -80,12 +112,7 @@ class _Running:
 
     def _began(self, started: Started) -> None:
         self._started = started
-        self._progress.close()
-
-    def _told(self, said: Table) -> None:
-        event = event_of(said)
-        if event is not None:
-            self._progress(event)
+        self._shown.close()
 
     def _kill(self, started: Started) -> None:
         try:
@@ -104,13 +131,13 @@ class _Running:
         if ending.reason == "vmm-failed":
             raise MachineError(ending.detail or "the virtual machine ended before the command did")
         if ending.reason == "timeout":
-            warn(f"the command was ended after {self._order.timeout or 0:g} s (--timeout)")
+            warn(f"the command was ended after {self._asked.timeout or 0:g} s (--timeout)")
         elif ending.reason == "idle":
             warn(
-                f"the sandbox was ended after {self._order.lasting.idle_timeout or 0:g} s without use (--idle-timeout)"
+                f"the sandbox was ended after {self._asked.lasting.idle_timeout or 0:g} s without use (--idle-timeout)"
             )
         elif ending.oom:
-            memory = self._order.sandbox.memory // MIB
+            memory = self._asked.memory // _MIB
             warn(f"the command was killed for want of memory (the sandbox has {memory}m; see --memory)")
 
 
@@ -131,14 +158,14 @@ def absolute_image(image: str, folder: Path) -> str:
     return f"{scheme}:{folder / rest}" if Schemes.installed(discover()).is_local(image) else image
 
 
-def _table(order: Order) -> dict[str, object]:
-    lasting = order.lasting
+def _table(asked: Asked) -> dict[str, object]:
+    lasting = asked.lasting
     return {
-        "sandbox": plain(evolve(order.sandbox, foreground=False)),
-        "command": plain(order.command),
+        "sandbox": {**asked.sandbox, "image": absolute_image(asked.image, Path.cwd())},
+        "command": asked.command,
         "labels": dict(lasting.labels),
         "remove": lasting.remove,
-        "timeout": order.timeout,
+        "timeout": asked.timeout,
         "idle_timeout": lasting.idle_timeout,
         "stop_signal": lasting.stop_signal,
         "stop_grace": lasting.stop_grace,

@@ -16,9 +16,9 @@ from typing import BinaryIO
 from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.signals import ending_signals_raise
 from monocore_core.cli.terminal import STDOUT, is_terminal
-from monocore_core.cli.values import parse_platform
 from monocore_core.engine import Engine
 from monocore_core.errors import InvalidInput, NotFound, StorageError
 from monocore_core.model.oci import Platform

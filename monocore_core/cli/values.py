@@ -1,4 +1,7 @@
-"""Words of the command line to values, as Docker reads them. Pure; every refusal is an InvalidInput that shows a right one."""
+"""Words of the command line to plain values, as Docker reads them; :mod:`.parts` has those that are more than a number or a text.
+
+Pure; every refusal is an InvalidInput that shows a right one.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +10,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monocore_core.errors import InvalidInput, NotFound
-from monocore_core.model.guest import TmpfsMount
-from monocore_core.model.oci import Platform
-from monocore_core.model.sandbox import PullPolicy
-from monocore_core.model.volume import VolumeMount
-from monocore_core.notation.parts import expand_env, parse_publish, parse_tmpfs, parse_ulimit
 from monocore_core.notation.quantity import MAX_BYTES, parse_duration, parse_size
+from monocore_core.notation.variables import expand_env
 
 __all__ = [
     "MAX_BYTES",
     "MAX_ENV_FILE",
+    "PULLS",
     "expand_env",
     "parse_duration",
-    "parse_mount",
-    "parse_platform",
-    "parse_publish",
     "parse_pull",
     "parse_setting",
     "parse_size",
-    "parse_tmpfs",
-    "parse_ulimit",
     "parse_vcpus",
-    "parse_volume",
     "parse_workdir",
     "read_env_file",
 ]
 
 #: Largest environment file, bytes.
 MAX_ENV_FILE = 1024 * 1024
-_MOUNT_KEYS = {
-    "type": "type", "source": "source", "src": "source", "target": "target", "destination": "target", "dst": "target",
-    "readonly": "readonly", "ro": "readonly", "tmpfs-size": "size",
-}  # fmt: skip
-_MOUNT_HINT = "for example type=bind,source=/srv/data,target=/data,readonly"
+#: When an image's source is asked: the words of :class:`~monocore_core.model.sandbox.PullPolicy`.
+PULLS = ("always", "missing", "never")
 
 
 def parse_vcpus(text: str) -> int:
@@ -60,49 +51,11 @@ def parse_workdir(text: str) -> str:
     return text
 
 
-def parse_volume(text: str) -> VolumeMount:
-    """Docker's ``-v``: ``/host:/guest[:ro]``, ``NAME:/guest[:ro]``, ``/guest``."""
-    return VolumeMount.parse(text, Path.cwd())
-
-
-def parse_mount(text: str) -> VolumeMount | TmpfsMount:
-    """Docker's ``--mount``: ``type=bind|volume|tmpfs,source=…,target=…[,readonly][,tmpfs-size=…]``."""
-    fields: dict[str, str] = {}
-    for word in text.split(","):
-        key, equals, value = word.partition("=")
-        name = _MOUNT_KEYS.get(key.strip())
-        if name is None:
-            raise InvalidInput(
-                f"mount option {key[:40]!r} is not supported",
-                hint="supported: type, source, target, readonly, tmpfs-size",
-            )
-        fields[name] = value if equals else "true"
-    kind, target = fields.get("type", "volume"), fields.get("target", "")
-    readonly = fields.get("readonly", "false") in ("true", "1")
-    source = fields.get("source", "")
-    if not target:
-        raise InvalidInput(f"{text[:200]!r} names no target", hint=_MOUNT_HINT)
-    if kind == "tmpfs" and not source:
-        return parse_tmpfs(f"{target}:size={fields['size']}" if "size" in fields else target)
-    if kind == "bind" and source:
-        return VolumeMount(target, str(Path.cwd() / source), readonly=readonly, create=False)
-    if kind == "volume" and "/" not in source:
-        return VolumeMount(target, source, readonly=readonly)
-    raise InvalidInput(f"{text[:200]!r} is not a mount", hint=_MOUNT_HINT)
-
-
-def parse_platform(text: str) -> Platform:
-    """``linux/arm64``, or an architecture alone."""
-    return Platform.parse(text if "/" in text else f"linux/{text}")
-
-
-def parse_pull(text: str) -> PullPolicy:
+def parse_pull(text: str) -> str:
     """``always``, ``missing`` or ``never``."""
-    try:
-        return PullPolicy(text)
-    except ValueError:
-        words = ", ".join(PullPolicy)
-        raise InvalidInput(f"{text[:40]!r} is not a pull policy", hint=f"one of {words}") from None
+    if text not in PULLS:
+        raise InvalidInput(f"{text[:40]!r} is not a pull policy", hint=f"one of {', '.join(PULLS)}")
+    return text
 
 
 def parse_setting(text: str) -> tuple[str, str]:

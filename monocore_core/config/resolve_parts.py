@@ -21,7 +21,7 @@ from monocore_core.model.secret import (
     SecretFile,
     SecretSource,
 )
-from monocore_core.notation.parts import expand_env
+from monocore_core.notation.variables import expand_env
 from monocore_core.reference import parse_reference
 
 _SHELL = ("/bin/sh", "-c")

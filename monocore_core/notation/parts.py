@@ -1,4 +1,4 @@
-"""Parts of a sandbox in one word each, as Docker writes them: ports, tmpfs mounts, resource limits, variables. Pure.
+"""Parts of a sandbox in one word each, as Docker writes them: ports, tmpfs mounts, resource limits. Pure.
 
 Every refusal is an InvalidInput that shows a right one.
 """
@@ -6,7 +6,6 @@ Every refusal is an InvalidInput that shows a right one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from ipaddress import ip_address
 
 from attrs import evolve
@@ -95,13 +94,3 @@ def parse_ulimit(text: str) -> Rlimit:
 
 def _count(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) else None
-
-
-def expand_env(text: str, environ: Mapping[str, str]) -> str | None:
-    """``NAME=value`` as it stands, ``NAME`` with its value here, or None where it has none (as Docker does)."""
-    name, equals, _ = text.partition("=")
-    if not name or "\0" in text:
-        raise InvalidInput(f"{text[:80]!r} is not a variable", hint="NAME=value, or NAME to pass it on")
-    if equals:
-        return text
-    return f"{name}={environ[name]}" if name in environ else None

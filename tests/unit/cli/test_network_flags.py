@@ -9,7 +9,8 @@ import pytest
 from monocore_core.cli import explain
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.networks import add_network, network_of
+from monocore_core.cli.networking import network_of
+from monocore_core.cli.networks import add_network
 from monocore_core.errors import InvalidInput
 from monocore_core.model.network import (
     Connection,

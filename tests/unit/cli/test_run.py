@@ -5,7 +5,8 @@ import pytest
 from monocore_core.cli.arguments import split_at_operand
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.order import Order
-from monocore_core.cli.run import build_parser, order_of
+from monocore_core.cli.ordering import order_of
+from monocore_core.cli.run import build_parser
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit, TmpfsMount
 from monocore_core.model.oci import Platform

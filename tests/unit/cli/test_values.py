@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monocore_core.cli import values
+from monocore_core.cli import parts, values
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.model.guest import Rlimit, TmpfsMount
 from monocore_core.model.oci import Platform
@@ -83,9 +83,9 @@ def test_parsers_raise_nothing_but_refusals(text: str) -> None:
         values.parse_size,
         values.parse_duration,
         values.parse_vcpus,
-        values.parse_tmpfs,
-        values.parse_ulimit,
-        values.parse_platform,
+        parts.parse_tmpfs,
+        parts.parse_ulimit,
+        parts.parse_platform,
         values.parse_setting,
         values.parse_workdir,
         values.parse_pull,
@@ -144,7 +144,7 @@ def test_cpus_are_whole() -> None:
     ],
 )
 def test_tmpfs(text: str, mount: TmpfsMount) -> None:
-    assert values.parse_tmpfs(text) == mount
+    assert parts.parse_tmpfs(text) == mount
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_tmpfs(text: str, mount: TmpfsMount) -> None:
 )
 def test_tmpfs_that_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        values.parse_tmpfs(text)
+        parts.parse_tmpfs(text)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_tmpfs_that_is_refused(text: str) -> None:
     ],
 )
 def test_ulimits(text: str, limit: Rlimit) -> None:
-    assert values.parse_ulimit(text) == limit
+    assert parts.parse_ulimit(text) == limit
 
 
 @pytest.mark.parametrize(
@@ -173,13 +173,13 @@ def test_ulimits(text: str, limit: Rlimit) -> None:
 )
 def test_ulimits_that_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
-        values.parse_ulimit(text)
+        parts.parse_ulimit(text)
 
 
 def test_platform_and_pull_policy() -> None:
-    assert values.parse_platform("linux/arm64/v8") == Platform("linux", "arm64")
-    assert values.parse_platform("x86_64") == Platform("linux", "amd64")
-    assert values.parse_pull("never") is PullPolicy.NEVER
+    assert parts.parse_platform("linux/arm64/v8") == Platform("linux", "arm64")
+    assert parts.parse_platform("x86_64") == Platform("linux", "amd64")
+    assert values.parse_pull("never") == PullPolicy.NEVER
     with pytest.raises(InvalidInput) as caught:
         values.parse_pull("sometimes")
     assert caught.value.hint == "one of always, missing, never"
