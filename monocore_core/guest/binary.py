@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monocore_core.guest.build import PACKAGED, SOURCES, build, find_compiler, source_digest
+from monocore_core.guest.build import AGENT
 
 
 def agent_binary(architecture: str, cache: Path) -> Path:
@@ -18,18 +18,4 @@ def agent_binary(architecture: str, cache: Path) -> Path:
         Unsupported: the release carries none, and there is no compiler.
         GuestError: the compiler refused.
     """
-    packaged = PACKAGED / f"agent-{architecture}"
-    if packaged.exists() and (not SOURCES.exists() or _current()):
-        return packaged
-    built = cache / f"agent-{architecture}-{source_digest()}"
-    if not built.exists():
-        build(architecture, built, find_compiler(architecture))
-    return built
-
-
-def _current() -> bool:
-    """Whether the packaged agents are of the sources beside them."""
-    try:
-        return (PACKAGED / "digest").read_text() == source_digest()
-    except FileNotFoundError:
-        return False
+    return AGENT.binary(architecture, cache)

@@ -1,0 +1,173 @@
+"""What a jail is, as a value, and the words that tell the launcher. Pure."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Mapping
+from enum import IntFlag
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+
+from monocore_core.jail.seccomp import Calls
+from monocore_core.model.security import Layer
+
+
+class Namespaces(IntFlag):
+    """``CLONE_NEW*`` of ``linux/sched.h``."""
+
+    MOUNT = 0x00020000
+    UTS = 0x04000000
+    IPC = 0x08000000
+    USER = 0x10000000
+    PROCESSES = 0x20000000
+    NETWORK = 0x40000000
+
+
+@frozen
+class Identity:
+    """Who a program becomes; only root can.
+
+    Attributes:
+        uid: of a sandbox alone.
+        gid: likewise.
+        groups: that it is in besides: the one of ``/dev/kvm``.
+        lock: descriptor that marks the ids as taken for as long as anybody, the program included, has it open.
+    """
+
+    uid: int
+    gid: int
+    lock: int
+    groups: tuple[int, ...] = ()
+
+
+def default_limits() -> Mapping[int, int]:
+    """Of every jail.
+
+    A core dump would be the guest's memory. The limit of one byte also keeps it from a program to which the kernel would pipe it, which a
+    limit of zero does not: core(5).
+    """
+    return {
+        resource.RLIMIT_CORE: 1,
+        resource.RLIMIT_NOFILE: 1024,
+        resource.RLIMIT_MEMLOCK: 65536,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_NICE: 0,
+        resource.RLIMIT_RTPRIO: 0,
+    }
+
+
+@frozen
+class Jail:
+    """A jail for one process.
+
+    Attributes:
+        namespaces: that are its own; MOUNT and PROCESSES come together.
+        stage: an empty folder, or one that nobody needs to see: its root is mounted there, where no other process sees it.
+        identity: who it becomes; None: it stays who we are.
+        shown: files and folders of the host that it reads and executes, under the same names.
+        links: symbolic links, by name; what they say.
+        devices: that it opens, for writing too.
+        calls: that it makes.
+        limits: by resource, ``RLIMIT_*``.
+        capabilities: by number, that it keeps.
+        connects: whether it makes and takes TCP connections.
+        tap: descriptor whose place a tap takes that leads nowhere.
+        badness: to the OOM killer, from 0 to 1000.
+    """
+
+    namespaces: Namespaces
+    stage: Path
+    calls: Calls
+    identity: Identity | None = None
+    shown: tuple[Path, ...] = ()
+    links: Mapping[Path, str] = field(factory=dict[Path, str])
+    devices: tuple[Path, ...] = ()
+    limits: Mapping[int, int] = field(factory=default_limits)
+    capabilities: frozenset[int] = frozenset()
+    connects: bool = False
+    tap: int | None = None
+    badness: int = 300
+
+    @property
+    def rooted(self) -> bool:
+        """Whether it has a root of its own."""
+        return Namespaces.MOUNT in self.namespaces
+
+    def without_namespaces(self) -> Jail:
+        """What is left where none can be made: the host's files, of which Landlock hides the others."""
+        return evolve(self, namespaces=Namespaces(0), identity=None, tap=None)
+
+    def layers(self, *, landlock: bool, seccomp: bool = True) -> frozenset[Layer]:
+        """Which confine it.
+
+        Args:
+            landlock: whether the kernel has it.
+            seccomp: whether the machine's calls are known.
+        """
+        known = {Layer.CAPABILITIES, Layer.LIMITS}
+        if self.identity is not None or Namespaces.USER in self.namespaces:
+            known.add(Layer.USER)
+        if Namespaces.MOUNT in self.namespaces:
+            known.add(Layer.FILES)
+        if Namespaces.PROCESSES in self.namespaces:
+            known.add(Layer.PROCESSES)
+        if Namespaces.NETWORK in self.namespaces:
+            known.add(Layer.NETWORK)
+        if Namespaces.IPC in self.namespaces:
+            known.add(Layer.IPC)
+        if seccomp:
+            known.add(Layer.SECCOMP)
+        if landlock:
+            known.add(Layer.LANDLOCK)
+        return frozenset(known)
+
+
+def words(
+    jail: Jail, *, report: int, filtered: int | None, keep: tuple[int, ...], parent: int | None
+) -> list[str]:
+    """The launcher's options for a jail; the program and its arguments follow.
+
+    Args:
+        jail: to make.
+        report: descriptor for the launcher's words.
+        filtered: descriptor of the seccomp program.
+        keep: descriptors that the program has.
+        parent: process to die with.
+    """
+    told = ["--report", str(report), "--namespaces", str(int(jail.namespaces)), "--landlock"]
+    told += ["--oom", str(jail.badness)]
+    if parent is not None:
+        told += ["--parent", str(parent)]
+    if filtered is not None:
+        told += ["--seccomp", str(filtered)]
+    if jail.rooted:
+        told += ["--root", os.fspath(jail.stage), "--proc"]
+    for target, source in jail.links.items():
+        told += ["--link", source, os.fspath(target)]
+    for path in jail.shown:
+        told += ["--show", os.fspath(path), os.fspath(path)]
+    for device in jail.devices:
+        told += ["--device", os.fspath(device)]
+    return [*told, *_rights(jail, keep)]
+
+
+def _rights(jail: Jail, keep: tuple[int, ...]) -> list[str]:
+    told: list[str] = []
+    if jail.identity is not None:
+        told += ["--identity", str(jail.identity.uid), str(jail.identity.gid)]
+        for group in jail.identity.groups:
+            told += ["--group", str(group)]
+        keep = (*keep, jail.identity.lock)
+    if jail.capabilities:
+        told += ["--capabilities", hex(sum(1 << number for number in jail.capabilities))]
+    for kind, value in jail.limits.items():
+        told += ["--limit", str(kind), str(value)]
+    if jail.connects:
+        told.append("--connects")
+    if jail.tap is not None:
+        told += ["--tap", str(jail.tap)]
+    for number in keep:
+        told += ["--keep", str(number)]
+    return told
