@@ -165,7 +165,7 @@ class Backends:
 
     def _host(self, backend: Backend) -> Host:
         state, cache = self.places(backend.interface, backend.name)
-        return Host(state=state, cache=cache, emit=self.listener)
+        return Host(state=state, cache=cache, emit=self.listener, security=self.settings.security)
 
     def _options(self, backend: Backend) -> object:
         where = f"{self.settings.source or 'configuration'}: [plugins.{backend.name}]"

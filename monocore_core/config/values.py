@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from monocore_core.model.daemon import DaemonSettings
+from monocore_core.model.security import Security
 
 AUTO = "auto"
 
@@ -44,6 +45,7 @@ class Settings:
         plugins: option tables by backend name, not yet structured: the backend's options class does that.
         volumes: what of the host may be shared.
         daemon: how ``monocore serve`` behaves.
+        security: how VMMs are confined.
         source: the file that was read, or None.
     """
 
@@ -52,4 +54,5 @@ class Settings:
     plugins: Mapping[str, Mapping[str, object]] = field(factory=dict[str, Mapping[str, object]])
     volumes: VolumePolicy = field(factory=VolumePolicy)
     daemon: DaemonSettings = field(factory=DaemonSettings)
+    security: Security = field(factory=Security)
     source: Path | None = None

@@ -38,6 +38,7 @@ from monocore_core.model.events import Listener, ignore
 from monocore_core.model.machine import Disk, MachineSpec
 from monocore_core.model.network import Attachment, AttachmentKind, NetworkFeature, NetworkRequest, Tap
 from monocore_core.model.rootfs import DiskFormat, RootKind
+from monocore_core.model.security import Security
 
 #: Version of the contract in this package. A plugin writes the number it was made for as a literal.
 API_VERSION = 1
@@ -69,11 +70,13 @@ class Host:
         state: persistent folder (0700) of this backend alone; survives restarts.
         cache: folder of this backend for what can be made again; may be emptied while nothing runs.
         emit: receives the backend's events.
+        security: how processes that run guests are to be confined.
     """
 
     state: Path
     cache: Path
     emit: Listener = ignore
+    security: Security = field(factory=Security)
 
 
 @frozen

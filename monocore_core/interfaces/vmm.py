@@ -28,6 +28,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
 from monocore_core.model.machine import MachineExit, MachineSpec
+from monocore_core.model.security import Layer
 
 
 class GuestChannel(Protocol):
@@ -85,6 +86,16 @@ class Machine(Protocol):
 
     async def kill(self) -> MachineExit:
         """End the machine at once."""
+        ...
+
+
+@runtime_checkable
+class Confined(Protocol):
+    """A machine that knows what confines its process; see :mod:`monocore_core.jail`."""
+
+    @property
+    def layers(self) -> frozenset[Layer]:
+        """Which layers of a jail its process is in."""
         ...
 
 

@@ -25,6 +25,7 @@ Worked example::
 from monocore_core.jail.build import launcher
 from monocore_core.jail.description import Identity, Jail, Namespaces
 from monocore_core.jail.identities import allocate, release
+from monocore_core.jail.jailer import Jailer, Run, may_become_others
 from monocore_core.jail.seccomp import Calls, Condition
 from monocore_core.jail.start import Jailed, JailError, start
 
@@ -35,9 +36,12 @@ __all__ = [
     "Jail",
     "JailError",
     "Jailed",
+    "Jailer",
     "Namespaces",
+    "Run",
     "allocate",
     "launcher",
+    "may_become_others",
     "release",
     "start",
 ]

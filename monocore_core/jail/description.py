@@ -69,7 +69,7 @@ class Jail:
         shown: files and folders of the host that it reads and executes, under the same names.
         links: symbolic links, by name; what they say.
         devices: that it opens, for writing too.
-        calls: that it makes.
+        calls: that it makes; None: any.
         limits: by resource, ``RLIMIT_*``.
         capabilities: by number, that it keeps.
         connects: whether it makes and takes TCP connections.
@@ -79,7 +79,7 @@ class Jail:
 
     namespaces: Namespaces
     stage: Path
-    calls: Calls
+    calls: Calls | None
     identity: Identity | None = None
     shown: tuple[Path, ...] = ()
     links: Mapping[Path, str] = field(factory=dict[Path, str])

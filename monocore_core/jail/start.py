@@ -58,6 +58,11 @@ class Jailed:
     process: Process
     layers: frozenset[Layer]
 
+    async def end(self) -> None:
+        """Kill it, and wait for that."""
+        self.process.signal(signal.SIGKILL)
+        await self.process.wait()
+
 
 def parse_report(text: str) -> Report:
     """From the launcher's lines. Pure."""
@@ -75,6 +80,7 @@ async def start(
     stderr: int,
     inherit: Sequence[int],
     tied: bool,
+    prefix: Sequence[str] = (),
 ) -> Jailed:
     """Start a program, by path as the jail has it, and wait until it runs, which takes milliseconds. Must be called in a thread that lasts, when tied.
 
@@ -85,11 +91,12 @@ async def start(
         stderr: descriptor for its standard output and error.
         inherit: descriptors that keep their numbers in the program; it has no others.
         tied: kill it when our thread that called this ends.
+        prefix: a program, and arguments, that becomes the launcher.
 
     Raises:
         JailError: the jail could not be made, with the launcher's words. Nothing of it remains.
     """
-    program = compile_filter(jail.calls, os.uname().machine)
+    program = compile_filter(jail.calls, os.uname().machine) if jail.calls is not None else None
     with ExitStack() as stack:
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
@@ -105,7 +112,7 @@ async def start(
                 parent=os.getpid() if tied else None,
             )
             passed = [write, *inherit, *_also(filtered, jail)]
-            pid = _spawn([os.fspath(launcher), *told, "--", *argv], stderr, passed)
+            pid = _spawn([*prefix, os.fspath(launcher), *told, "--", *argv], stderr, passed)
         first = os.pidfd_open(pid)
         stack.callback(os.close, first)
         reading = asyncio.ensure_future(_report(read))

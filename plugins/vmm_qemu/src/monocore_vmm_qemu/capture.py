@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -35,7 +34,6 @@ _LOOK, _CALM, _LOOKS = 0.02, 3, 100
 #: By how much a disk's end is moved, for the guest to be told.
 _MOVED = 1024 * 1024
 _STATE = "state"
-_ENTER = Path(__file__).with_name("tap.py")
 
 
 @frozen
@@ -138,8 +136,7 @@ def _attached(spec: MachineSpec, launcher: Launcher, stack: ExitStack) -> tuple[
         return spec, launcher
     place = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # a number that nothing else has; the tap takes it
     stack.callback(os.close, place)
-    prefix = (sys.executable, "-I", "-S", os.fspath(_ENTER), str(place))
-    return evolve(spec, attachment=evolve(spec.attachment, fd=place)), evolve(launcher, prefix=prefix)
+    return evolve(spec, attachment=evolve(spec.attachment, fd=place)), evolve(launcher, tap=place)
 
 
 async def _calm(pid: int) -> None:

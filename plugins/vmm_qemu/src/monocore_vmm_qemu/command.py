@@ -40,6 +40,21 @@ class Memory:
 
 
 @frozen
+class Handed:
+    """Files that QEMU has open from its start.
+
+    Attributes:
+        sets: descriptor and set, for ``-add-fd``.
+        disks: what each disk is called then, the boot disk first.
+        console: what the console is called.
+    """
+
+    sets: tuple[tuple[int, int], ...]
+    disks: tuple[str, ...]
+    console: str
+
+
+@frozen
 class Facts:
     """What the command line needs beside the specification.
 
@@ -57,6 +72,7 @@ class Facts:
         tsc_khz: of the host's time-stamp counter, where known.
         multithreaded: whether TCG has a thread for each processor, instead of one for all.
         memory: where the guest's RAM is, when it is a file.
+        handed: descriptors of its files, when QEMU is to open no path of a disk.
     """
 
     binary: Path
@@ -72,6 +88,7 @@ class Facts:
     tsc_khz: int | None = None
     multithreaded: bool = True
     memory: Memory | None = None
+    handed: Handed | None = None
 
 
 def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
@@ -82,6 +99,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
         "-sandbox", _SANDBOX,
         "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none",
+        *_handed(facts),
         *_machine(spec, facts),
         "-smp", str(spec.vcpus),
         "-m", f"{_mebibytes(spec)}M",
@@ -89,7 +107,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
         "-append", " ".join(kernel_words(spec, kvm=facts.kvm, tsc_khz=facts.tsc_khz)),
         "-chardev", f"socket,id=qmp,fd={facts.qmp_fd},server=on,wait=off",
         "-mon", "chardev=qmp,mode=control",
-        "-chardev", f"file,id=console,path=/proc/self/fd/{facts.console_fd}",
+        "-chardev", f"file,id=console,path={_console(facts)}",
         "-chardev", f"socket,id={AGENT_ID},fd={facts.agent_fd},server=on,wait=off",
         "-device", f"virtio-serial-device,max_ports=2,{_bus(spec, SLOTS - 1)}",
         "-device", "virtconsole,nr=0,chardev=console",
@@ -126,6 +144,18 @@ def _emulated_words(vcpus: int) -> list[str]:
     """
     words = ["mitigations=off", "noreplace-smp", "no_timer_check", "tsc=reliable"]
     return [*words, "nolapic_timer"] if vcpus == 1 else words
+
+
+def _handed(facts: Facts) -> list[str]:
+    sets = facts.handed.sets if facts.handed is not None else ()
+    return [word for descriptor, number in sets for word in ("-add-fd", f"fd={descriptor},set={number}")]
+
+
+def _console(facts: Facts) -> str:
+    """Of a pipe: one that was handed over is not to be truncated, which opening anew cannot do."""
+    if facts.handed is None:
+        return f"/proc/self/fd/{facts.console_fd}"
+    return f"{facts.handed.console},append=on"
 
 
 def _mebibytes(spec: MachineSpec) -> int:
@@ -165,7 +195,8 @@ def _bus(spec: MachineSpec, slot: int) -> str:
 def _disks(spec: MachineSpec, facts: Facts) -> list[str]:
     words: list[str] = []
     for slot, disk in enumerate((Disk(BOOT_NAME, spec.boot), *spec.disks)):
-        words += _block(disk, f"disk{slot}", facts)
+        path = facts.handed.disks[slot] if facts.handed is not None else str(disk.path)
+        words += _block(disk, f"disk{slot}", path, facts)
         words += [
             "-device",
             f"virtio-blk-device,drive=disk{slot},serial={_escape(disk.name)},{_bus(spec, slot)}",
@@ -173,17 +204,17 @@ def _disks(spec: MachineSpec, facts: Facts) -> list[str]:
     return words
 
 
-def _block(disk: Disk, name: str, facts: Facts) -> list[str]:
+def _block(disk: Disk, name: str, path: str, facts: Facts) -> list[str]:
     """The node ``name``: a disk, or, where its rate is limited, a filter before it (QEMU's docs/throttle.txt)."""
     if not disk.limits:
-        return ["-blockdev", _json(_node(disk, name, facts))]
+        return ["-blockdev", _json(_node(disk, name, path, facts))]
     limits = {
         "bps-read": disk.limits.read,
         "bps-write": disk.limits.write,
         "iops-read": disk.limits.read_ops,
         "iops-write": disk.limits.write_ops,
     }
-    inner = _node(disk, f"{name}-disk", facts)
+    inner = _node(disk, f"{name}-disk", path, facts)
     outer: dict[str, object] = {"driver": "throttle", "node-name": name, "throttle-group": f"{name}-limits"}
     outer |= {key: inner[key] for key in ("read-only", "discard", "cache") if key in inner}
     outer["file"] = inner["node-name"]
@@ -195,9 +226,9 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _node(disk: Disk, name: str, facts: Facts) -> dict[str, object]:
+def _node(disk: Disk, name: str, path: str, facts: Facts) -> dict[str, object]:
     """The block graph of a disk: format over file."""
-    file: dict[str, object] = {"driver": "file", "filename": str(disk.path), "aio": "threads"}
+    file: dict[str, object] = {"driver": "file", "filename": path, "aio": "threads"}
     node: dict[str, object] = {"driver": disk.format.value, "node-name": name, "read-only": disk.readonly}
     if disk.readonly:
         file["locking"] = "off"  # shared by many machines, and immutable

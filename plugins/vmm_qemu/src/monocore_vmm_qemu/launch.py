@@ -11,17 +11,19 @@ from attrs import evolve, frozen
 
 from monocore_core.concurrency import in_thread
 from monocore_core.errors import MachineError, StorageError
+from monocore_core.jail import Jailer
 from monocore_core.model.machine import MachineSpec
-from monocore_core.model.network import Tap
+from monocore_core.model.security import Layer
 from monocore_core.vmmkit import process
 from monocore_core.vmmkit.console import ConsolePump, LastWords
 from monocore_core.vmmkit.guestkernel import Kernel
 from monocore_vmm_qemu import shares, sockets
-from monocore_vmm_qemu.command import Facts, Memory, command_line
+from monocore_vmm_qemu.command import Facts, Memory
 from monocore_vmm_qemu.image import Captured
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.records import Record, Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.starting import Starting
 from monocore_vmm_qemu.threads import multithreaded
 from monocore_vmm_qemu.tsc import host_tsc_khz
 
@@ -35,7 +37,8 @@ class Launcher:
         options: of the backend.
         records: where running machines are written down.
         boot_id: of the host.
-        prefix: of QEMU's command line: a program that becomes it.
+        jailer: starts processes.
+        tap: descriptor whose place a tap takes that leads nowhere.
         nice: by how much to yield the processor to others, as nice(1) counts.
     """
 
@@ -43,7 +46,8 @@ class Launcher:
     options: QemuOptions
     records: Records
     boot_id: str
-    prefix: tuple[str, ...] = ()
+    jailer: Jailer
+    tap: int | None = None
     nice: int = 0
 
     async def facts(self, spec: MachineSpec, kernel: Kernel, *, kvm: bool) -> Facts:
@@ -118,10 +122,10 @@ class Launcher:
                     *((shares_fd,) if shares_fd is not None else ()),
                     *((image.memory,) if image is not None else ()),
                     *((state,) if state is not None else ()),
-                    *_taps(spec),
                 )
-                argv = [*self.prefix, *command_line(spec, facts)]
-                child = process.spawn(argv, stderr=words_write, inherit=inherit, tied=spec.foreground)
+                starting = Starting(spec, facts, words_write, inherit, self.tap, changing=not copied)
+                jailed = await starting.start(self.jailer, stack)
+                child = jailed.process
                 if self.nice:
                     _yield(child.pid, self.nice)
             except BaseException:
@@ -131,8 +135,17 @@ class Launcher:
                 words.close()
                 sockets.remove(spec.directory)
                 raise
-        running = Running(child, pump, words, spec.directory, kvm, server)
-        record = Record(child.pid, child.started, self.boot_id, kernel.digest, kvm, console_read, words_read)
+        running = Running(child, pump, words, spec.directory, kvm, server, layers=jailed.layers)
+        record = Record(
+            child.pid,
+            child.started,
+            self.boot_id,
+            kernel.digest,
+            kvm,
+            console_read,
+            words_read,
+            tuple(sorted(jailed.layers)),
+        )
         try:
             self.records.write(spec.key, record)
             await running.greet(state)
@@ -160,7 +173,8 @@ class Launcher:
             raise MachineError(
                 f"machine {spec.key}: its console cannot be reached ({error.strerror})"
             ) from error
-        running = Running(child, pump, words, spec.directory, record.kvm)
+        layers = frozenset(Layer(name) for name in record.layers)
+        running = Running(child, pump, words, spec.directory, record.kvm, layers=layers)
         try:
             await running.greet()
         except BaseException:
@@ -196,12 +210,6 @@ def _state(image: Captured | None, stack: ExitStack) -> int | None:
     descriptor = image.open_state()
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def _taps(spec: MachineSpec) -> tuple[int, ...]:
-    """Descriptors of the attachment that QEMU inherits."""
-    attachment = spec.attachment
-    return (attachment.fd,) if isinstance(attachment, Tap) and attachment.fd is not None else ()
 
 
 def _pipe(stack: ExitStack) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
 from monocore_core.model.machine import MachineEnd, MachineExit, MachineSpec
+from monocore_core.model.security import Layer
 from monocore_core.vmmkit.channel import SocketChannel
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.accel import Trust
@@ -53,6 +54,11 @@ class QemuMachine:
     def kvm(self) -> bool:
         """Whether it runs under KVM."""
         return self._running.kvm
+
+    @property
+    def layers(self) -> frozenset[Layer]:
+        """See :class:`~monocore_core.interfaces.vmm.Confined`."""
+        return self._running.layers
 
     @property
     def foreground(self) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from monocore_core.errors import InvalidInput, StorageError
+from monocore_core.model.security import Layer
 from monocore_core.vmmkit.jsontext import Json, at, parse
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -28,6 +29,7 @@ class Record:
         kvm: whether it runs under KVM.
         console_fd: number, in QEMU, of the console pipe's reading end.
         words_fd: the same of the pipe behind its standard error.
+        layers: of its jail.
     """
 
     pid: int
@@ -37,6 +39,7 @@ class Record:
     kvm: bool
     console_fd: int
     words_fd: int
+    layers: tuple[Layer, ...] = ()
 
 
 class Records:
@@ -80,6 +83,7 @@ class Records:
                 kvm=at(data, "kvm") is True,
                 console_fd=_number(data, "console_fd"),
                 words_fd=_number(data, "words_fd"),
+                layers=_layers(data),
             )
         except ValueError:
             return None
@@ -92,6 +96,11 @@ class Records:
         if not _KEY.fullmatch(key):
             raise InvalidInput(f"machine key {key!r}: letters, digits, '.', '_' and '-' only, at most 128")
         return self._folder / f"{key}.json"
+
+
+def _layers(data: Json) -> tuple[Layer, ...]:
+    names = at(data, "layers")
+    return tuple(Layer(str(name)) for name in names) if isinstance(names, list) else ()
 
 
 def _number(data: Json, name: str) -> int:

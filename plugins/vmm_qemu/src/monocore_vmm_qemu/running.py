@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from monocore_core.concurrency import together
 from monocore_core.errors import MachineError
 from monocore_core.model.machine import MachineEnd, MachineExit
+from monocore_core.model.security import Layer
 from monocore_core.vmmkit.console import ConsolePump, LastWords
 from monocore_core.vmmkit.jsontext import Json, at
 from monocore_core.vmmkit.process import Process
@@ -67,6 +68,8 @@ def classify(evidence: Evidence) -> MachineExit:
         how = "QEMU ended while nobody watched"
     elif evidence.status < 0:
         how = f"QEMU was ended by signal {_signal_name(-evidence.status)}"
+        if -evidence.status == signal.SIGSYS:
+            how += ", for a system call that its jail does not allow (the host's audit log names it)"
     else:
         how = f"QEMU ended with status {evidence.status}"
     return MachineExit(MachineEnd.FAILED, f"{how}: {evidence.words}" if evidence.words else how)
@@ -82,6 +85,7 @@ class Running:
     folder: Path
     kvm: bool
     shares: ShareServer | None = None
+    layers: frozenset[Layer] = frozenset()
     qmp: Qmp | None = None
     reason: str = ""
     ours: bool = False

@@ -10,6 +10,7 @@ from pathlib import Path
 from monocore_core.errors import Conflict, MachineError, NotFound, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
 from monocore_core.interfaces.vmm import Greeter
+from monocore_core.jail import Jailer
 from monocore_core.model.events import Began
 from monocore_core.model.machine import MachineSpec
 from monocore_core.vmmkit import process
@@ -51,6 +52,7 @@ class QemuVmm:
         self._machines: dict[str, QemuMachine] = {}
         self._starting: set[str] = set()
         self._templates = Templates(host, options)
+        self._jailer = Jailer(host.security, host.cache, host.emit)
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
         """See the protocol."""
@@ -144,7 +146,7 @@ class QemuVmm:
         binary = find_binary(self._options.binary, architecture)
         if binary is None:
             raise NotFound(f"QEMU for {architecture} is not installed", hint=BINARY_HINT)
-        return Launcher(binary, self._options, self._records, self._boot_id)
+        return Launcher(binary, self._options, self._records, self._boot_id, self._jailer)
 
     def _kernel(self, architecture: str) -> Kernel:
         source = find_source(self._options.kernel, architecture)
