@@ -142,6 +142,8 @@ class Backends:
         )
 
     def _probe(self, backend: Backend) -> Problem | None:
+        if (problem := self._unconfined(backend)) is not None:
+            return problem
         try:
             return backend.provider.probe(self._host(backend), self._options(backend))
         except MonocoreError as error:
@@ -150,6 +152,17 @@ class Backends:
             return Problem(
                 f"its probe failed: {type(error).__name__}: {error}", f"report it to {backend.distribution}"
             )
+
+    def _unconfined(self, backend: Backend) -> Problem | None:
+        """Whether a backend would run guests with less of a jail than is required."""
+        promised: object = getattr(backend.provider, "capabilities", None)
+        if not isinstance(promised, VmmCapabilities) or promised.jails:
+            return None
+        missing = self.settings.security.missing(frozenset())
+        if not missing:
+            return None
+        names = ", ".join(sorted(missing))
+        return Problem(f"its machines run without a jail, of which the configuration requires {names}")
 
     def _capabilities(self, backend: Backend) -> Capabilities:
         """What the backend promises, or what is left of it here."""

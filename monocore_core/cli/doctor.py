@@ -50,7 +50,7 @@ def examine(options: Globals) -> tuple[list[Check], bool]:
         settings = settings_for(options)
     except MonocoreError as error:
         return [*plugin_checks(found), _failed("configuration", error)], False
-    checks = host_checks(settings.home)
+    checks = host_checks(settings.home, settings.security)
     source = str(settings.source) if settings.source else "no file: defaults, environment and flags"
     checks.append(Check("configuration", State.OK, source))
     checks += plugin_checks(found)

@@ -15,6 +15,7 @@ from attrs import frozen
 from monocore_core.cgroups import Host, WhyNot, survey
 from monocore_core.cli.render import human_size
 from monocore_core.interfaces.provider import Interface, VmmCapabilities
+from monocore_core.model.security import ALWAYS, JailMode, Security
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Plugins
 
@@ -42,9 +43,19 @@ class Check:
     hint: str = ""
 
 
-def host_checks(home: Path) -> list[Check]:
+def host_checks(home: Path, security: Security) -> list[Check]:
     """Everything about the machine that matters here."""
-    return [python(), kernel(), kvm(), qemu(), tun(), user_namespaces(), *limits(), disk_space(home)]
+    return [
+        python(),
+        kernel(),
+        kvm(),
+        qemu(),
+        tun(),
+        user_namespaces(),
+        jail(security),
+        *limits(),
+        disk_space(home),
+    ]
 
 
 def python() -> Check:
@@ -140,6 +151,26 @@ def limits(host: Host | None = None) -> list[Check]:
         else:
             checks.append(Check(f"limit {limit}", State.OK, f"by cgroup v{way.version} in {way.base}"))
     return checks
+
+
+def jail(security: Security) -> Check:
+    """Which layers of a jail this host gives to VMMs that run in one, by making one."""
+    from monocore_core.jail.survey import survey as survey_jail
+
+    layers, problem = survey_jail()
+    missing = security.missing(layers)
+    detail = f"{', '.join(sorted(layers))}" if layers else "none can be made"
+    if problem:
+        detail += f" ({problem})"
+    if missing:
+        names = ", ".join(sorted(missing))
+        return Check("jail", State.FAIL, f"{detail}; required: {names}", "see docs/security.md")
+    if security.jail is JailMode.OFF:
+        return Check(
+            "jail", State.NOTE, f"switched off; could be: {detail}", "set jail in [security] to auto"
+        )
+    whole = layers >= ALWAYS
+    return Check("jail", State.OK if whole else State.NOTE, detail, "" if whole else "see docs/security.md")
 
 
 def disk_space(home: Path) -> Check:

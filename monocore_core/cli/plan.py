@@ -19,6 +19,7 @@ from monocore_core.config.values import Settings
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import SandboxRequest
+from monocore_core.model.security import JailMode
 from monocore_core.plan.choose import Plan, Verdict
 from monocore_core.plan.matrix import Combination
 
@@ -57,9 +58,10 @@ def main(words: list[str], options: Globals) -> int:
 
     plan, image = asyncio.run(decide())
     if parsed.json:
-        _print_json(plan, image, request)
+        _print_json(plan, image, request, settings)
     else:
         _print(plan, image, request)
+        print(f"jail: {_jail(plan, settings)}")
     return 0
 
 
@@ -104,12 +106,22 @@ def _print(plan: Plan, image: Image | None, request: SandboxRequest) -> None:
         print(clean(f"note: {note}"))
 
 
+def _jail(plan: Plan, settings: Settings) -> str:
+    """Whether the machine's process would be confined. Which layers this host gives, only making one tells: doctor does."""
+    required = ", ".join(sorted(settings.security.missing(frozenset())))
+    if settings.security.jail is JailMode.OFF:
+        return "switched off"
+    if not plan.jailed:
+        return f"{plan.vmm} has none"
+    return f"requires {required}" if required else "as much as this host gives (monocore doctor)"
+
+
 def _row(verdict: Verdict) -> tuple[str, str, str, str]:
     why = f"{verdict.reason} ({verdict.hint})" if verdict.hint else verdict.reason
     return verdict.interface.label, "yes" if verdict.chosen else "no", verdict.name, why
 
 
-def _print_json(plan: Plan, image: Image | None, request: SandboxRequest) -> None:
+def _print_json(plan: Plan, image: Image | None, request: SandboxRequest, settings: Settings) -> None:
     print_json(
         {
             "image": request.image,
@@ -119,6 +131,7 @@ def _print_json(plan: Plan, image: Image | None, request: SandboxRequest) -> Non
             "layer_merger": plan.layer_merger,
             "network": plan.network,
             "vmm": plan.vmm,
+            "jail": _jail(plan, settings),
             "verdicts": [
                 {
                     "interface": verdict.interface.value,

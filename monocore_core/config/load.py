@@ -21,6 +21,7 @@ from monocore_core.config.find import find_file, read_file
 from monocore_core.config.values import Backends, Settings, VolumePolicy
 from monocore_core.errors import ConfigError
 from monocore_core.model.daemon import DaemonSettings
+from monocore_core.model.security import Security
 from monocore_core.serde import structure
 
 _BACKEND_KEYS = ("image_source", "layer_merger", "network", "vmm")
@@ -37,6 +38,7 @@ class _File:
     backends: Backends = field(factory=Backends)
     plugins: dict[str, dict[str, object]] = field(factory=dict[str, dict[str, object]])
     volumes: VolumePolicy = field(factory=VolumePolicy)
+    security: Security = field(factory=Security)
     daemon: dict[str, object] = field(factory=dict[str, object])
     # what the file says of services is read by monocore_core.config.project, when there is something to do with them
     project: object = None
@@ -77,7 +79,12 @@ def load_settings(
     if not home.is_absolute():
         home = (source.parent if source else cwd) / home
     settings = Settings(
-        home=home, backends=parsed.backends, plugins=parsed.plugins, volumes=parsed.volumes, source=source
+        home=home,
+        backends=parsed.backends,
+        plugins=parsed.plugins,
+        volumes=parsed.volumes,
+        security=parsed.security,
+        source=source,
     )
     return settings if not parsed.daemon else evolve(settings, daemon=_daemon(parsed.daemon, source, environ))
 
@@ -129,7 +136,9 @@ def _set(table: dict[str, object], path: str, text: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"{path!r} is not a setting: {parent!r} is not a table")
         table = cast("dict[str, object]", inner)
-    table[last] = toml_value(text) if parents[:1] in (["plugins"], ["volumes"], ["daemon"]) else text
+    table[last] = (
+        toml_value(text) if parents[:1] in (["plugins"], ["volumes"], ["security"], ["daemon"]) else text
+    )
 
 
 def toml_value(text: str) -> object:

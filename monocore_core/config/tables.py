@@ -15,6 +15,7 @@ from monocore_core.config import forms
 from monocore_core.config.values import Backends, VolumePolicy
 from monocore_core.model.health import RestartKind
 from monocore_core.model.sandbox import PullPolicy
+from monocore_core.model.security import Security
 from monocore_core.model.service import Condition
 from monocore_core.notation.form import ALIASES, Json
 from monocore_core.schema import json_schema
@@ -374,6 +375,7 @@ class Document:
         backends: which backend of each interface to use.
         plugins: options by backend.
         volumes: what of the host may be shared.
+        security: how the processes of VMMs are confined.
     """
 
     project: forms.ProjectName | None = None
@@ -384,6 +386,7 @@ class Document:
     backends: Backends = field(factory=Backends)
     plugins: Plugins = field(factory=dict[str, Mapping[str, object]])
     volumes: VolumePolicy = field(factory=VolumePolicy)
+    security: Security = field(factory=Security)
 
 
 def document_schema() -> dict[str, Json]:

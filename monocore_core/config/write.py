@@ -240,6 +240,10 @@ def settings_document(settings: Settings) -> Table:
         "backends": attrs.asdict(settings.backends),
         "plugins": {name: dict(cast("Table", table)) for name, table in settings.plugins.items()},
         "volumes": {"allow": list(settings.volumes.allow)},
+        "security": {
+            "jail": settings.security.jail.value,
+            "require": [layer.value for layer in settings.security.require],
+        },
         "daemon": _without_nothing(
             {
                 **attrs.asdict(daemon),

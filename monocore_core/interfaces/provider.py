@@ -170,6 +170,8 @@ class VmmCapabilities:
         templates: whether machines may begin as copies of a captured one: the VMM is a
             :class:`~monocore_core.interfaces.vmm.TemplateVmm`.
         adoptable: whether a machine outlives the process that started it and can be found again.
+        jails: whether its processes run in a jail (:mod:`monocore_core.jail`) as ``Host.security`` asks; one whose processes do not is not used
+            where a layer is required.
         tap_descriptors: whether a tap may be handed over open; else it is opened by its name.
         lacks: what this host misses for more, a sentence each with what to install.
     """
@@ -185,6 +187,7 @@ class VmmCapabilities:
     snapshots: bool = False
     templates: bool = False
     adoptable: bool = False
+    jails: bool = False
     tap_descriptors: bool = True
     lacks: tuple[str, ...] = ()
 

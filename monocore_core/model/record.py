@@ -11,6 +11,7 @@ from attrs import field, frozen, validators
 from monocore_core.errors import InvalidInput
 from monocore_core.model.image import Image
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest
+from monocore_core.model.security import Layer
 
 #: Labels of one sandbox, and bytes of one.
 MAX_LABELS, MAX_LABEL = 64, 4096
@@ -176,6 +177,7 @@ class SandboxRecord:
         image: of which its latest run is made.
         placement: of its latest run.
         pid: of its machine's process on the host, while it runs; else 0.
+        layers: of the jail of its machine's process, in its latest run.
         ports: that are reachable at the host, a text each (``0.0.0.0:8080->80/tcp``).
         stages: of its latest start, as (name, seconds since the start began).
         end: of its latest run, once that has ended.
@@ -192,6 +194,7 @@ class SandboxRecord:
     image: Image | None = None
     placement: Placement | None = None
     pid: int = 0
+    layers: tuple[Layer, ...] = ()
     ports: tuple[str, ...] = ()
     stages: tuple[tuple[str, float], ...] = ()
     end: SandboxEnd | None = None

@@ -13,7 +13,7 @@ from itertools import product
 from attrs import frozen
 
 from monocore_core.errors import NothingFits
-from monocore_core.interfaces.provider import Interface, Problem
+from monocore_core.interfaces.provider import Interface, Problem, VmmCapabilities
 from monocore_core.plan.fit import AUTO, ORDER, Offer, Wishes, exclusion, misfit
 
 
@@ -33,6 +33,7 @@ class Plan:
     """The backends that will be used, a verdict for every installed one, and remarks.
 
     ``instead`` tells of a network that is used since a better one cannot work on this host: what is asked holds, but whoever starts it should know.
+    ``jailed``: whether the VMM runs its processes in a jail.
     """
 
     image_source: str
@@ -42,6 +43,7 @@ class Plan:
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...] = ()
     instead: tuple[str, ...] = ()
+    jailed: bool = False
 
     def name(self, interface: Interface) -> str:
         """The chosen backend of an interface."""
@@ -110,15 +112,17 @@ def _plan(
             reason = misfit(with_it) or f"rank {offer.rank} is below {winner.name}'s {winner.rank}"
             verdicts.append(Verdict(offer.interface, offer.name, chosen=False, reason=reason))
     network = chosen[Interface.NETWORK].name
+    vmm = chosen[Interface.VMM]
     notes = ("the sandbox has no network: only its own loopback",) if network == "none" else ()
     return Plan(
         image_source=chosen[Interface.IMAGE_SOURCE].name,
         layer_merger=chosen[Interface.LAYER_MERGER].name,
         network=network,
-        vmm=chosen[Interface.VMM].name,
+        vmm=vmm.name,
         verdicts=tuple(verdicts),
         notes=notes,
         instead=tuple(_instead(chosen[Interface.NETWORK], offers, wishes)),
+        jailed=isinstance(vmm.capabilities, VmmCapabilities) and vmm.capabilities.jails,
     )
 
 

@@ -16,6 +16,7 @@ from monocore_core.concurrency import in_thread
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, MonocoreError
 from monocore_core.guest.client import GuestProcess
+from monocore_core.interfaces.vmm import Confined
 from monocore_core.logs import LogStore, LogWriter
 from monocore_core.model.record import EndReason, Placement, SandboxEnd, SandboxRecord, SandboxState
 from monocore_core.plan.choose import Plan
@@ -149,6 +150,7 @@ def _running(record: SandboxRecord, sandbox: Sandbox) -> SandboxRecord:
         image=evolve(image, config=evolve(image.config, extra={})),
         placement=Placement(plan.image_source, plan.layer_merger, plan.network, plan.vmm),
         pid=sandbox.machine.pid,
+        layers=tuple(sorted(sandbox.machine.layers)) if isinstance(sandbox.machine, Confined) else (),
         ports=tuple(map(str, sandbox.connection.published)),
         stages=tuple((stage.name, round(stage.seconds, 6)) for stage in sandbox.stages),
     )

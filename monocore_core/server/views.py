@@ -45,6 +45,7 @@ def view(record: SandboxRecord) -> dict[str, object]:
         "ended": record.end.time if record.end is not None else None,
         "runs": record.runs,
         "pid": record.pid,
+        "jail": [layer.value for layer in record.layers],
         "ports": list(record.ports),
         "labels": dict(order.labels),
         "end": view_of_end(record.end) if record.end is not None else None,

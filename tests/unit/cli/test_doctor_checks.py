@@ -9,6 +9,7 @@ from monocore_core.cli import doctor_checks as checks
 from monocore_core.cli.doctor_checks import State
 from monocore_core.interfaces.provider import Interface, MergerCapabilities, Problem
 from monocore_core.model.rootfs import RootKind
+from monocore_core.model.security import JailMode, Layer, Security
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import PluginProblem, Plugins
 
@@ -94,8 +95,27 @@ def test_tun_that_is_missing(tmp_path: Path) -> None:
     assert checks.tun(tmp_path / "tun").state is State.NOTE
 
 
+@pytest.mark.needs("gcc", "gcc")
+def test_the_jail_is_made_and_its_layers_told() -> None:
+    found = checks.jail(Security())
+    assert found.state in {State.OK, State.NOTE}
+    assert {"capabilities", "limits", "seccomp"} <= set(found.detail.split(" (")[0].split(", "))
+    off = checks.jail(Security(jail=JailMode.OFF))
+    assert off.state is State.NOTE
+    assert "switched off" in off.detail
+
+
+def test_a_layer_that_is_required_and_missing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "monocore_core.jail.survey.survey", lambda: (frozenset({Layer.SECCOMP}), "no namespaces")
+    )
+    found = checks.jail(Security(require=(Layer.FILES, Layer.SECCOMP)))
+    assert found.state is State.FAIL
+    assert found.detail == "seccomp (no namespaces); required: files"
+
+
 def test_every_check_of_this_host_says_something(tmp_path: Path) -> None:
-    found = checks.host_checks(tmp_path)
+    found = checks.host_checks(tmp_path, Security())
     assert len({check.name for check in found}) == len(found) >= 8
     assert all(check.detail for check in found)
     assert not list(tmp_path.iterdir())

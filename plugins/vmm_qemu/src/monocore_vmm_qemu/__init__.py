@@ -23,6 +23,7 @@ CAPABILITIES = VmmCapabilities(
     disk_limits=True,
     templates=True,
     adoptable=True,
+    jails=True,
 )
 
 
