@@ -158,7 +158,7 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv("DOCKER_CONFIG", str(home / "docker"))
         patch.setenv("MONOCORE_DAEMON", "never")  # a test that wants one begins it, and ends it
         yield
-    left = _wait_until_empty(lambda: _processes(token))
+    left = _wait_until_empty(lambda: _processes(token, base))
     left += [f"mount {target}" for target in _mounts(base)]
     left += [f"loop device {device} of {file}" for device, file in _loops(base).items()]
     if left:
@@ -172,13 +172,15 @@ def _wait_until_empty(look: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def _processes(token: str) -> list[str]:
-    """Living processes of this session, ours excepted, by what they inherited."""
+def _processes(token: str, base: Path) -> list[str]:
+    """Living processes of this session, ours excepted, by what they inherited; one in a jail inherits nothing, and has files of ``base`` open."""
     wanted = f"{SESSION_VARIABLE}={token}".encode()
     found: list[str] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if int(folder.name) != os.getpid() and wanted in (folder / "environ").read_bytes().split(b"\0"):
+            environment = (folder / "environ").read_bytes()
+            ours = wanted in environment.split(b"\0") or (not environment and _uses(folder, base))
+            if int(folder.name) != os.getpid() and ours:
                 words = (
                     (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
                 )
@@ -186,6 +188,11 @@ def _processes(token: str) -> list[str]:
         except OSError:  # it ended meanwhile, or is another user's
             continue
     return found
+
+
+def _uses(folder: Path, base: Path) -> bool:
+    """Whether a process has a file below ``base`` open."""
+    return any(str(link.readlink()).startswith(f"{base}/") for link in (folder / "fd").iterdir())
 
 
 def _mounts(base: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What a backend leaves on the host, seen from outside: processes, descriptors, files. Nothing here knows a backend.
 
-A backend's processes inherit :data:`MARK` from ours, or descend from us, or have the machine's key in their words.
+A backend's processes inherit :data:`MARK` from ours, or descend from us, or have the machine's key in their words. One in a jail inherits nothing: it
+has files open.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import select
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +22,10 @@ _T = TypeVar("_T")
 
 
 def processes(*words: str) -> frozenset[int]:
-    """Living processes, ours excepted, that have one of ``words`` in their environment or arguments, or descend from us."""
+    """Living processes, ours excepted, that have one of ``words`` in their environment or arguments, or descend from us.
+
+    Of one without an environment the paths of its open files count as well.
+    """
     wanted = [word.encode() for word in words]
     parents: dict[int, int] = {}
     found: set[int] = set()
@@ -32,7 +37,10 @@ def processes(*words: str) -> frozenset[int]:
             if fields[0] in (b"Z", b"X"):
                 continue
             parents[pid] = int(fields[1])
-            said = (folder / "environ").read_bytes() + (folder / "cmdline").read_bytes()
+            environment, arguments = (folder / "environ").read_bytes(), (folder / "cmdline").read_bytes()
+            said = environment + arguments
+            if arguments and not environment:
+                said += b"\0".join(os.fsencode(path) for path in opened(pid))
         except OSError:  # it ended meanwhile, or is another user's
             continue
         if any(word in said for word in wanted):
@@ -40,6 +48,16 @@ def processes(*words: str) -> frozenset[int]:
     ours = os.getpid()
     found |= {pid for pid in parents if _descends(pid, ours, parents)}
     return frozenset(found - {ours})
+
+
+def opened(pid: int) -> tuple[str, ...]:
+    """Paths of the files that a process has open; none when it has ended, or is another user's."""
+    found: list[str] = []
+    with suppress(OSError):
+        for link in Path("/proc", str(pid), "fd").iterdir():
+            with suppress(OSError):
+                found.append(os.fspath(link.readlink()))
+    return tuple(found)
 
 
 def _descends(pid: int, ancestor: int, parents: dict[int, int]) -> bool:

@@ -73,7 +73,7 @@ class Bench:
 
     def processes(self) -> frozenset[int]:
         """Processes that the VMM, or a helper of ours, has started."""
-        return processes(self.token)
+        return processes(self.token, str(self.host.state.parent))
 
     def need(self, claimed: bool, what: str) -> None:
         """Skip, with the reason, what the VMM does not claim."""
