@@ -16,7 +16,8 @@ from monocore_core.errors import MachineError
 from monocore_core.jail.description import Jail, words
 from monocore_core.jail.seccomp import compile_filter
 from monocore_core.model.security import Layer
-from monocore_core.vmmkit.process import Process, start_time
+from monocore_core.processes import start_time, watch
+from monocore_core.vmmkit.process import Process
 
 #: Seconds for the launcher to do its milliseconds of work, on a host that is very busy.
 _PATIENCE = 30.0
@@ -133,8 +134,7 @@ def _begun(report: Report, launcher: int, jail: Jail, *, seccomp: bool) -> Jaile
         raise JailError(f"the jail could not be made: {report.problem or 'its launcher ended'}")
     if report.pid != launcher:
         os.waitpid(launcher, 0)  # it closed the report by ending
-    pidfd = os.pidfd_open(report.pid)
-    process = Process(report.pid, start_time(report.pid) or 0, pidfd, child=True)
+    process = Process(report.pid, start_time(report.pid) or 0, watch(report.pid), child=True)
     return Jailed(process, jail.layers(landlock=report.landlock > 0, seccomp=seccomp))
 
 

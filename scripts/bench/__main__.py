@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monocore_core.errors import MonocoreError
-from scripts.bench import assemble, machine, network, pull, start, unpack
+from scripts.bench import assemble, jail, machine, network, pull, start, unpack
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
 
@@ -24,6 +24,7 @@ SECTIONS: Mapping[str, Callable[[Path, bool], Section]] = {
     "starts": start.many,
     "weight": start.weight,
     "roundtrip": machine.round_trip,
+    "jail": jail.measure,
     "attach": network.attach,
     "transfer": network.transfer,
 }
