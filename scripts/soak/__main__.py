@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.soak.checks import Seen, problems, seen, settled
-from scripts.soak.home import Home
+from scripts.soak.home import COUNTING, IDLE, Home
 from scripts.soak.world import left, look, processor_time, resident, until
 
 #: Seconds over which the idle daemon's processor time is measured.
-IDLE = 20.0
+QUIET = 20.0
 
 
 def main() -> int:
@@ -34,20 +34,22 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     failures: list[str] = []
     if options.many:
-        failures += _with_home(options.many, options.group, many)
+        failures += _with_home(options.many, options.group, IDLE, many)
     if options.rounds:
         chance = random.Random(options.seed)  # noqa: S311 - repeatable moments
         rounds: int = options.rounds
-        failures += _with_home(options.services, options.group, lambda home: kills(home, rounds, chance))
+        failures += _with_home(
+            options.services, options.group, COUNTING, lambda home: kills(home, rounds, chance)
+        )
     for failure in failures:
         print(f"FAILED: {failure}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _with_home(services: int, group: bool, work: Callable[[Home], list[str]]) -> list[str]:
+def _with_home(services: int, group: bool, script: str, work: Callable[[Home], list[str]]) -> list[str]:
     """Do something with a new home, and look for what is left of it."""
     folder = Path(tempfile.mkdtemp(prefix="monocore-soak-"))
-    home = Home(folder, services, group)
+    home = Home(folder, services, group, script)
     home.make()
     home.path.mkdir()
     before = look(home.path)
@@ -74,13 +76,13 @@ def many(home: Home) -> list[str]:
     for turn in ("first", "again"):
         began = time.monotonic()
         home.run(*home.act("up"))
-        failures += problems(home, settled(home))
+        failures += problems(home, settled(home), gaps=False)
         print(f"{home.services} services up ({turn}): {time.monotonic() - began:.1f} s", flush=True)
         if turn == "first":
             _weigh(home)
         began = time.monotonic()
         home.run(*home.act("down"))
-        failures += problems(home, settled(home))
+        failures += problems(home, settled(home), gaps=False)
         print(f"{home.services} services down ({turn}): {time.monotonic() - began:.1f} s", flush=True)
     return failures
 
@@ -89,7 +91,7 @@ def _weigh(home: Home) -> None:
     """Tell what the daemon costs while nothing is asked of it."""
     daemon = home.daemon()
     before, began = processor_time(daemon), time.monotonic()
-    time.sleep(IDLE)
+    time.sleep(QUIET)
     share = (processor_time(daemon) - before) / (time.monotonic() - began)
     machines = [resident(pid) for pid in look(home.path).machines]
     print(

@@ -16,6 +16,8 @@ from monocore_core.testing.samples import busybox_image
 
 #: Says that it has begun, and then counts, so that a gap in its log shows.
 COUNTING = "trap 'exit 0' TERM; echo begun; n=0; while :; do n=$((n+1)); echo $n; sleep 1 & wait $!; done"
+#: Does nothing until it is told to end.
+IDLE = "trap 'exit 0' TERM; echo begun; sleep 1000000 & wait"
 _SERVICE = """
 [[service]]
 name = "s{number}"
@@ -35,11 +37,13 @@ class Home:
         folder: of the project; the home and the image are in it.
         services: how many there are.
         group: whether they are in one group, each with a network device.
+        script: what each runs.
     """
 
     folder: Path
     services: int
     group: bool
+    script: str
 
     @property
     def path(self) -> Path:
@@ -66,7 +70,7 @@ class Home:
                 number=number,
                 image=self.folder / "image",
                 group=group,
-                script=json.dumps(COUNTING),
+                script=json.dumps(self.script),
                 needs=json.dumps(needs),
             )
         if self.group:
