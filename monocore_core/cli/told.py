@@ -8,6 +8,7 @@ from monocore_core.client.tables import Table, flag, inner, items, number, text,
 from monocore_core.errors import MonocoreError
 from monocore_core.model.digest import Digest
 from monocore_core.model.events import (
+    Began,
     Denied,
     Event,
     LayerDone,
@@ -58,6 +59,9 @@ def _int(value: object) -> int:
 
 
 _MAKERS: Mapping[str, Callable[[Table], Event]] = {
+    "Began": lambda said: Began(
+        text(said, "sandbox"), copied=flag(said, "copied"), reason=text(said, "reason")
+    ),
     "Resolved": _resolved,
     "LayerProgress": lambda said: LayerProgress(
         Digest.parse(text(said, "digest")), whole(said, "received"), whole(said, "total")
