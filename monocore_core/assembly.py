@@ -24,7 +24,7 @@ from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
-from monocore_core.interfaces.vmm import Machine, Vmm
+from monocore_core.interfaces.vmm import Machine, PausableMachine, Vmm
 from monocore_core.model.events import Listener, Published, Stage
 from monocore_core.model.guest import GuestSetup
 from monocore_core.model.image import Image
@@ -163,6 +163,8 @@ class Assembly:
         root = await merger.merge(self._root_key(plan, image, key), image.layers)
         backend = await self.backends.network(plan.network)
         connection = await backend.attach(key, what.network)
+        if isinstance(machine, PausableMachine):
+            await machine.resume()  # paused, its agent does not answer; whoever wants it paused does it again
         guest = await _greet(machine)
         if not guest.ready:
             await guest.aclose()

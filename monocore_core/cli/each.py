@@ -1,4 +1,4 @@
-"""``stop``, ``kill``, ``start``, ``wait`` and ``rm``: the same for each sandbox that is named, whose names are echoed."""
+"""``stop``, ``kill``, ``pause``, ``unpause``, ``start``, ``wait`` and ``rm``: the same for each sandbox that is named, whose names are echoed."""
 
 from __future__ import annotations
 
@@ -48,6 +48,26 @@ def kill(words: list[str], options: Globals) -> int:
     def one(api: Api, name: str) -> None:
         api.call("POST", target("sandboxes", name, "kill"), {"signal": parsed.signal})
         print(name, flush=True)
+
+    return _each(parsed.names, options, one)
+
+
+def pause(words: list[str], options: Globals) -> int:
+    """Run ``pause``."""
+    return _post("pause", "Stop the processors of sandboxes; they keep their memory.", words, options)
+
+
+def resume(words: list[str], options: Globals) -> int:
+    """Run ``unpause``."""
+    return _post("unpause", "Let paused sandboxes run on.", words, options, request="resume")
+
+
+def _post(name: str, description: str, words: list[str], options: Globals, request: str = "") -> int:
+    parsed = _parser(name, description).flags(words, options)
+
+    def one(api: Api, sandbox: str) -> None:
+        api.call("POST", target("sandboxes", sandbox, request or name), {})
+        print(sandbox, flush=True)
 
     return _each(parsed.names, options, one)
 

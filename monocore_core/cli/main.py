@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "logs": ("logs", "show what sandboxes, or services, wrote"),
     "stop": ("each:stop", "stop sandboxes"),
     "kill": ("each:kill", "send a signal to sandboxes"),
+    "pause": ("each:pause", "stop the processors of sandboxes"),
+    "unpause": ("each:resume", "let paused sandboxes run on (also: resume)"),
     "start": ("each:start", "start sandboxes again"),
     "wait": ("each:wait", "wait for sandboxes to end, and print their exit statuses"),
     "rm": ("each:remove", "remove sandboxes"),
@@ -137,6 +139,8 @@ def _dispatch(words: list[str], options: Globals) -> int:
         if not name:
             parser.print_help()
             return 0
+    if name == "resume":
+        name = "unpause"
     if name not in COMMANDS:
         near = nearest(name, COMMANDS)
         raise UsageError(f"unknown command: {name}", near and f"did you mean '{near}'?", PROGRAM)

@@ -169,6 +169,7 @@ class VmmCapabilities:
         snapshots: whether a machine can be captured and restored.
         templates: whether machines may begin as copies of a captured one: the VMM is a
             :class:`~monocore_core.interfaces.vmm.TemplateVmm`.
+        pausable: whether a machine can be paused: it is a :class:`~monocore_core.interfaces.vmm.PausableMachine`.
         adoptable: whether a machine outlives the process that started it and can be found again.
         jails: whether its processes run in a jail (:mod:`monocore_core.jail`) as ``Host.security`` asks; one whose processes do not is not used
             where a layer is required.
@@ -186,6 +187,7 @@ class VmmCapabilities:
     disk_limits: bool = False
     snapshots: bool = False
     templates: bool = False
+    pausable: bool = False
     adoptable: bool = False
     jails: bool = False
     tap_descriptors: bool = True

@@ -122,6 +122,29 @@ class Vmm(Protocol):
         ...
 
 
+@runtime_checkable
+class PausableMachine(Machine, Protocol):
+    """A machine of a VMM with ``pausable`` among its capabilities. An adopted one may be paused: :meth:`resume` is harmless where it is not."""
+
+    async def pause(self) -> None:
+        """Stop its processors. Memory, disks, the network and open channels stay as they are; nothing in the guest runs, or answers.
+
+        A repeat does nothing. A paused machine can be stopped and killed like any other.
+
+        Raises:
+            MachineError: the machine has ended, or its VMM does not do it.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Let it run on. The guest's wall clock stood still: whoever paused it puts it right. One that runs: nothing happens.
+
+        Raises:
+            MachineError: as :meth:`pause`.
+        """
+        ...
+
+
 #: Shakes hands with the agent on a channel, and closes it. Raises a MonocoreError when the agent does not answer.
 Greeter = Callable[[GuestChannel], Awaitable[None]]
 

@@ -225,7 +225,7 @@ class Supervisor:
             self.health = HealthState.NONE
             return
         try:
-            life = self.place.sandboxes.life(self.sandbox)
+            life = self.place.sandboxes.life(self.sandbox, paused=True)
         except MonocoreError:
             return
         self.health = HealthState.STARTING
@@ -235,6 +235,9 @@ class Supervisor:
         began = life.record.started or time.time()
         health = Health()
         while not life.ended.done():
+            await life.awake.wait()  # paused, it would answer nothing
+            if life.ended.done():
+                return
             problem = await probe(life.sandbox, self.service, check)
             if life.ended.done():
                 return

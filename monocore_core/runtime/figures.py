@@ -31,9 +31,9 @@ class Figures:
             for record in self.sandboxes.all():
                 self._add(record.id)
             async for happening in followed:
-                if happening.kind in ("started", "found"):
+                if happening.kind in ("started", "found", "resumed"):
                     self._add(happening.sandbox)
-                elif happening.kind in ("exited", "removed"):
+                elif happening.kind in ("exited", "paused", "removed"):
                     self.sampler.remove(happening.sandbox)
         finally:
             sampling.cancel()

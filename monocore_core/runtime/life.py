@@ -16,8 +16,9 @@ from contextlib import contextmanager
 
 from attrs import define, evolve, field, frozen
 
-from monocore_core.errors import Conflict, GuestError, MonocoreError
+from monocore_core.errors import Conflict, GuestError, MonocoreError, Unsupported
 from monocore_core.guest.client import GuestProcess
+from monocore_core.interfaces.vmm import PausableMachine
 from monocore_core.model.guest import ProcessExit
 from monocore_core.model.machine import MachineEnd, MachineExit
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxRecord, SandboxState
@@ -50,6 +51,7 @@ class Life:
         record: what is written down, kept up to date.
         run: what runs.
         book: where it is written down.
+        awake: set but while it is paused.
         ended: gives how the command ended, once all of its output is in the log.
         over: done when nothing of the run is left.
     """
@@ -57,6 +59,7 @@ class Life:
     record: SandboxRecord
     run: Run
     book: Book
+    awake: asyncio.Event = field(factory=asyncio.Event, init=False)
     ended: asyncio.Future[SandboxEnd] = field(init=False)
     over: asyncio.Future[None] = field(init=False)
     _wish: Wish | None = field(default=None, init=False)
@@ -64,12 +67,14 @@ class Life:
     _users: int = field(default=0, init=False)
     _touched: float = field(default=0.0, init=False)
     _stopping: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _pausing: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set[asyncio.Task[None]], init=False)
 
     def __attrs_post_init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.ended, self.over = loop.create_future(), loop.create_future()
         self._touched = loop.time()
+        self.awake.set()
 
     @property
     def sandbox(self) -> Sandbox:
@@ -116,6 +121,52 @@ class Life:
             raise Conflict(f"sandbox {self.record.name} has no command that takes signals")
         await self.process.signal(number)
 
+    async def pause(self) -> None:
+        """Stop the machine's processors. A repeat does nothing.
+
+        Raises:
+            Unsupported: its VMM cannot. Conflict: its command has ended. MachineError: the machine has ended.
+        """
+        machine = self._pausable()
+        async with self._pausing:
+            if not self.awake.is_set():
+                return
+            if self.ended.done() or self._wish is not None:
+                raise Conflict(f"sandbox {self.record.name} is ending")
+            await (
+                machine.pause()
+            )  # before it is written down: one that is found paused is resumed in any case
+            self.awake.clear()
+            self._keep(evolve(self.record, state=SandboxState.PAUSED))
+        self.book.tell(self.record, "paused")
+
+    async def resume(self) -> None:
+        """Let it run on, with the right time. A repeat does nothing.
+
+        Raises:
+            Unsupported: its VMM cannot. MachineError, GuestError: the machine has ended, or its agent is lost.
+        """
+        machine = self._pausable()
+        async with self._pausing:
+            if self.awake.is_set():
+                return
+            await machine.resume()
+            self._touched = asyncio.get_running_loop().time()
+            self.awake.set()
+            if self.record.state is SandboxState.PAUSED:  # it may have ended, by force, while it was
+                self._keep(evolve(self.record, state=SandboxState.RUNNING))
+            await self.sandbox.guest.set_time(time.time_ns())
+        self.book.tell(self.record, "resumed")
+
+    def _pausable(self) -> PausableMachine:
+        machine = self.sandbox.machine
+        if isinstance(machine, PausableMachine):
+            return machine
+        raise Unsupported(
+            f"sandbox {self.record.name} cannot be paused",
+            hint=f"{self.sandbox.plan.vmm} has no way to do it",
+        )
+
     async def stop(
         self, grace: float, *, number: int, reason: EndReason = EndReason.KILLED, requested: bool = True
     ) -> None:
@@ -130,7 +181,10 @@ class Life:
         if self._wish is None:
             self._wish = Wish(reason, requested)
         async with self._stopping:
-            with contextlib.suppress(MonocoreError):
+            with contextlib.suppress(MonocoreError, TimeoutError):
+                if not self.awake.is_set():  # what is to end by itself has to run
+                    async with asyncio.timeout(FORCE):
+                        await self.resume()
                 if self.process is not None:
                     if grace > 0:
                         await self.process.signal(number)
@@ -155,6 +209,7 @@ class Life:
 
     async def _lead(self) -> None:
         end = await self._until_end()
+        self.awake.set()
         if self.output is not None:
             await self.output.drain()
         requested = self._wish is not None and self._wish.requested
@@ -265,6 +320,9 @@ class Life:
         loop = asyncio.get_running_loop()
         while True:
             touched = max(self._touched, self.output.touched if self.output is not None else 0.0)
+            if not self.awake.is_set():
+                await self.awake.wait()
+                continue
             busy = self._users or (self.output is not None and self.output.attached)
             left = seconds if busy else touched + seconds - loop.time()
             if left <= 0:

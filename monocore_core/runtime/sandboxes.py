@@ -114,11 +114,15 @@ class Sandboxes:
         """
         return self.book.get(text)
 
-    def life(self, text: str) -> Life:
+    def life(self, text: str, *, paused: bool = False) -> Life:
         """The run under way.
 
+        Args:
+            text: its name, id, or the beginning of its id.
+            paused: also one that is paused, whose guest answers nothing.
+
         Raises:
-            NotFound: there is no such sandbox; Conflict: it does not run.
+            NotFound: there is no such sandbox; Conflict: it does not run, or is paused.
         """
         record = self.get(text)
         life = self._lives.get(record.id)
@@ -127,6 +131,8 @@ class Sandboxes:
                 f"sandbox {record.name} is not running",
                 hint=f"it is {record.state.value}; see: monocore ps -a",
             )
+        if not (paused or life.awake.is_set()):
+            raise Conflict(f"sandbox {record.name} is paused", hint=f"monocore unpause {record.name}")
         return life
 
     # doing
@@ -258,7 +264,7 @@ class Sandboxes:
         Raises:
             NotFound: there is no such sandbox; Conflict: it does not run, or has no command.
         """
-        life = self.life(text)
+        life = self.life(text, paused=number == signal.SIGKILL)
         if number == signal.SIGKILL:
             await life.stop(0, number=signal.SIGKILL)
         else:
@@ -389,8 +395,15 @@ class Sandboxes:
             life.ended.set_result(record.end)
             await life.finish()
             return
+        paused = record.state is SandboxState.PAUSED
+        if paused:
+            life.record = evolve(record, state=SandboxState.RUNNING)  # as it is now: see Assembly.adopt
+            self.book.save(life.record)
         life.begin()
         self.book.tell(record, "found", {"pid": record.pid})
+        if paused:
+            with contextlib.suppress(MonocoreError):  # it has just ended: its life says so
+                await life.pause()
 
     async def _leave(self) -> None:
         """Let what can outlive this process run on; end the rest."""

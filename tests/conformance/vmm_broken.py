@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -578,3 +579,24 @@ class ForksWhilePreparing(FakeVmm):
     async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
         leak()
         return await super().prepare(spec, greet)
+
+
+class NotPausing(FakeMachine):
+    async def pause(self) -> None:
+        pass
+
+
+@caught_by("a_paused_machine_answers_when_it_is_resumed")
+class PausesNothing(FakeVmm):
+    machine = NotPausing
+
+
+class NeverEnded(FakeMachine):
+    async def pause(self) -> None:
+        with suppress(MachineError):
+            await super().pause()
+
+
+@caught_by("a_paused_machine_can_be_stopped")
+class PausesWhatHasEnded(FakeVmm):
+    machine = NeverEnded

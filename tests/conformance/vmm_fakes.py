@@ -12,7 +12,7 @@ from monocore_vmm_qemu import PROVIDER
 from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.interfaces.provider import Host, Problem, VmmCapabilities, VmmProvider
-from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, TemplateVmm, Vmm
+from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, PausableMachine, TemplateVmm, Vmm
 from monocore_core.model.machine import MachineExit, MachineSpec
 
 
@@ -42,6 +42,14 @@ class FakeMachine:
 
     async def kill(self) -> MachineExit:
         return await self.inner.kill()
+
+    async def pause(self) -> None:
+        assert isinstance(self.inner, PausableMachine)
+        await self.inner.pause()
+
+    async def resume(self) -> None:
+        assert isinstance(self.inner, PausableMachine)
+        await self.inner.resume()
 
 
 class FakeVmm:

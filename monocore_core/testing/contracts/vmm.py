@@ -30,10 +30,11 @@ from monocore_core.testing.contracts.vmm_attachments import AttachmentClauses
 from monocore_core.testing.contracts.vmm_faults import FaultClauses
 from monocore_core.testing.contracts.vmm_inside import InsideClauses
 from monocore_core.testing.contracts.vmm_life import LifeClauses
+from monocore_core.testing.contracts.vmm_pause import PauseClauses
 from monocore_core.testing.contracts.vmm_templates import TemplateClauses
 
 
 @pytest.mark.integration
 @pytest.mark.asyncio(loop_scope="class")
-class VmmContract(InsideClauses, AttachmentClauses, LifeClauses, FaultClauses, TemplateClauses):
+class VmmContract(InsideClauses, AttachmentClauses, LifeClauses, PauseClauses, FaultClauses, TemplateClauses):
     """The promises of :mod:`monocore_core.interfaces.vmm`, :mod:`monocore_core.model.machine` and of the capabilities."""

@@ -22,6 +22,7 @@ CAPABILITIES = VmmCapabilities(
     max_disks=4,
     disk_limits=True,
     templates=True,
+    pausable=True,
     adoptable=True,
     jails=True,
 )

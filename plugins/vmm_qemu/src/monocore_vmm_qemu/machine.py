@@ -19,6 +19,8 @@ from monocore_vmm_qemu.running import Running
 _QUEUE_PAUSE = 0.01
 #: Seconds until QEMU must have looked at its queue, on a host that is very busy.
 _QUEUE_PATIENCE = 15.0
+#: Seconds for the monitor to stop the processors, on a host that is very busy.
+_MONITOR = 15.0
 Relaunch = Callable[[], Awaitable[Running]]
 Verdict = Callable[[Trust], None]
 
@@ -108,6 +110,26 @@ class QemuMachine:
     async def kill(self) -> MachineExit:
         """See the protocol."""
         return await self.stop(0)
+
+    async def pause(self) -> None:
+        """See the protocol."""
+        await self._command("stop")
+
+    async def resume(self) -> None:
+        """See the protocol."""
+        await self._command("cont")
+
+    async def _command(self, word: str) -> None:
+        """Have QEMU's monitor do something that is done when it answers."""
+        await self._tried()
+        running = self._running
+        if running.ended.done() or running.qmp is None:
+            raise MachineError(f"machine {self.key} has ended")
+        try:
+            async with asyncio.timeout(_MONITOR):
+                await running.qmp.execute(word)
+        except TimeoutError:
+            raise MachineError(f"machine {self.key}: QEMU's monitor does not answer ({word})") from None
 
     async def release(self) -> None:
         """Let it run on without us."""
