@@ -53,10 +53,10 @@ class Security:
         require: layers without which no machine is started.
     """
 
-    jail: JailMode = JailMode.AUTO
+    jail: JailMode = JailMode.OFF
     require: tuple[Layer, ...] = ()
 
     def missing(self, layers: frozenset[Layer]) -> frozenset[Layer]:
         """Which layers a machine with ``layers`` would have to have, too. Pure."""
-        wanted = frozenset(self.require) | (ALWAYS if self.jail is JailMode.REQUIRE else frozenset())
-        return wanted - layers
+        always = ALWAYS if self.jail is JailMode.REQUIRE else frozenset[Layer]()
+        return (always | frozenset(self.require)) - layers

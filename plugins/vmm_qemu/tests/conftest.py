@@ -13,6 +13,7 @@ from monocore_vmm_qemu.probe import find_binary
 
 from monocore_core.interfaces.provider import Host
 from monocore_core.model.machine import MachineSpec
+from monocore_core.model.security import JailMode, Security
 from monocore_core.vmmkit.guestkernel import find_source
 
 MIB = 1024 * 1024
@@ -49,7 +50,7 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def host(tmp_path: Path, kernel_cache: Path) -> Host:
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    return Host(state=state, cache=kernel_cache)
+    return Host(state=state, cache=kernel_cache, security=Security(jail=JailMode.AUTO))
 
 
 @pytest.fixture

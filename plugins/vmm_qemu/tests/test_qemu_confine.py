@@ -139,7 +139,11 @@ async def test_a_jail_that_cannot_be_whole_is_told_or_refused(
 
     monkeypatch.setattr("monocore_vmm_qemu.starting.jail_of", broken)
     told: list[Event] = []
-    for security in (Security(), Security(require=(Layer.FILES,)), Security(jail=JailMode.REQUIRE)):
+    for security in (
+        Security(jail=JailMode.AUTO),
+        Security(jail=JailMode.AUTO, require=(Layer.FILES,)),
+        Security(jail=JailMode.REQUIRE),
+    ):
         asked = spec(boot_disk)
         lacking = evolve(host, security=security, emit=told.append)
         async with open_vmm(lacking, QemuOptions(templates=False), CAPABILITIES) as vmm:

@@ -97,7 +97,7 @@ def test_tun_that_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.needs("gcc", "gcc")
 def test_the_jail_is_made_and_its_layers_told() -> None:
-    found = checks.jail(Security())
+    found = checks.jail(Security(jail=JailMode.AUTO))
     assert found.state in {State.OK, State.NOTE}
     assert {"capabilities", "limits", "seccomp"} <= set(found.detail.split(" (")[0].split(", "))
     off = checks.jail(Security(jail=JailMode.OFF))
@@ -109,7 +109,7 @@ def test_a_layer_that_is_required_and_missing_fails(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         "monocore_core.jail.survey.survey", lambda: (frozenset({Layer.SECCOMP}), "no namespaces")
     )
-    found = checks.jail(Security(require=(Layer.FILES, Layer.SECCOMP)))
+    found = checks.jail(Security(jail=JailMode.AUTO, require=(Layer.FILES, Layer.SECCOMP)))
     assert found.state is State.FAIL
     assert found.detail == "seccomp (no namespaces); required: files"
 
