@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from monocore_core.server import creation, files, images, kept, oneshot, original
+from monocore_core.server import creation, describing, files, images, kept, oneshot, original, system
 from monocore_core.server.routing import Entry
 
 ENTRIES: Final[tuple[Entry, ...]] = (
@@ -14,4 +14,6 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     *images.ENTRIES,
     *kept.ENTRIES,
     *original.ENTRIES,
+    *describing.ENTRIES,
+    Entry("GET", "/metrics", system.metrics),  # where Prometheus looks
 )
