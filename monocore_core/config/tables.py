@@ -357,7 +357,7 @@ class DaemonTable:
     log_retention: forms.SecondsOrZero = 7 * 86400.0
     log_total_size: forms.Size | None = None
     log_format: Annotated[str, forms.LOG_FORMAT] = "text"
-    metrics_interval: forms.Seconds = 2.0
+    metrics_interval: forms.Seconds = 10.0
     metrics_history: forms.SecondsOrZero = 600.0
     stop_grace: forms.SecondsOrZero = 10.0
 

@@ -32,6 +32,6 @@ class DaemonSettings:
     log_retention: float = field(default=7 * DAY, validator=validators.ge(0.0))
     log_total_size: int = field(default=100 * MIB, validator=validators.ge(0))
     log_format: str = field(default="text", validator=validators.in_(("text", "json")))
-    metrics_interval: float = field(default=2.0, validator=validators.ge(0.1))
+    metrics_interval: float = field(default=10.0, validator=validators.ge(0.1))
     metrics_history: float = field(default=600.0, validator=validators.ge(0.0))
     stop_grace: float = field(default=10.0, validator=validators.ge(0.0))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import signal
 import socket
@@ -24,16 +25,20 @@ from monocore_core.config.values import Settings
 from monocore_core.errors import Conflict, MonocoreError
 from monocore_core.logs import LogLimits
 from monocore_core.metrics import Sampler
+from monocore_core.model.daemon import DaemonSettings
 from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.app import Daemon, make_app
 from monocore_core.server.listening import listening
+from monocore_core.server.memory import thrifty
 from monocore_core.server.starter import Readiness, readiness
 from monocore_core.store.atomic import make_directory, storage_errors
 
 SOCKET_NAME, LOCK_NAME = "monocore.sock", "daemon.lock"
 #: Seconds between two sweeps of the logs, and two looks whether the daemon is idle.
 SWEEP, LOOK = 600.0, 1.0
+#: Of one sandbox.
+MAX_SAMPLES = 3600
 log = logging.getLogger("monocore.server")
 
 
@@ -57,6 +62,7 @@ def serve(settings: Settings, options: ServeOptions | None = None) -> int:
         Conflict: another daemon has the home.
         ConfigError, StorageError …: it cannot be opened.
     """
+    thrifty()
     with readiness() as ready:
         return asyncio.run(_serve(settings, options or ServeOptions(), ready))
 
@@ -72,10 +78,11 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
             Sandboxes.open(settings, log_limits=_log_limits(settings))
         )
         services = await stack.enter_async_context(Orchestrator.open(sandboxes))
-        sampler = Sampler(interval=settings.daemon.metrics_interval)
+        how = settings.daemon
+        sampler = Sampler(interval=how.metrics_interval, capacity=samples_kept(how))
         daemon = Daemon.of(services, sampler)
         await stack.enter_async_context(_tasks(daemon, options))
-        await stack.enter_async_context(_served(daemon, listener, settings.daemon.stop_grace))
+        await stack.enter_async_context(_served(daemon, listener, how.stop_grace))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _end, daemon)
         ready.ready()
@@ -136,6 +143,12 @@ async def _watch_idleness(daemon: Daemon, seconds: float) -> None:
             daemon.touched = time.monotonic()
         elif time.monotonic() - daemon.touched >= seconds:
             _end(daemon)
+
+
+def samples_kept(wanted: DaemonSettings) -> int:
+    """How many samples of a sandbox its history takes: two at least, which rates are made of, and MAX_SAMPLES at most."""
+    kept = min(wanted.metrics_history / wanted.metrics_interval, MAX_SAMPLES)
+    return max(2, math.ceil(kept))
 
 
 def _log_limits(settings: Settings) -> LogLimits:
