@@ -11,5 +11,30 @@
 * :mod:`.websocket`: RFC 6455 on the same. :mod:`.tables`: reading answers without believing them.
 * :mod:`.orders`: what is sent of attrs values, without their converter.
 
-No module here imports asyncio, attrs or http.client when it is imported: ``monocore ps`` takes less than those do.
+* :mod:`.sdk`: what programs use: ``from monocore_core.client import Sandbox`` (with asyncio), ``from monocore_core.client.sync import
+  Sandbox`` (without).
+
+But for the SDK's, no module here imports asyncio, attrs or http.client when it is imported: ``monocore ps`` takes less than those do.
 """
+
+from __future__ import annotations
+
+_OF = {
+    "Client": "monocore_core.client.sdk.aio.client",
+    "Sandbox": "monocore_core.client.sdk.aio.sandbox",
+    "CodeResult": "monocore_core.client.sdk.code",
+    "CommandFailed": "monocore_core.client.sdk.values",
+    "Result": "monocore_core.client.sdk.values",
+}
+__all__ = sorted(_OF)  # noqa: PLE0605 - the stub beside says them
+
+
+def __getattr__(name: str) -> object:
+    """The SDK's names, imported when they are first used: what this package is otherwise for must start fast."""
+    if name not in _OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # noqa: PLC0415 - only programs that use the SDK need it
+
+    found: object = getattr(importlib.import_module(_OF[name]), name)
+    globals()[name] = found
+    return found

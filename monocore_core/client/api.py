@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 from monocore_core import __version__, errors
-from monocore_core.client.connection import Response, exchange
+from monocore_core.client.connection import Response, Way, exchange
 from monocore_core.client.tables import NOTHING, Table, parse_table, text, texts
 from monocore_core.client.websocket import WebSocket, upgrade
 
@@ -60,12 +60,19 @@ class Api:
     """The daemon at one socket.
 
     Args:
-        path: of the socket.
+        path: of the socket; or what connects to a daemon elsewhere.
         other_version: called once with the version of a daemon that is of another one.
+        headers: sent with every request.
     """
 
-    def __init__(self, path: str, other_version: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Way,
+        other_version: Callable[[str], None] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
+        self._headers = dict(headers or {})
         self._other_version = other_version
 
     def call(
@@ -113,7 +120,7 @@ class Api:
         Raises:
             MonocoreError: as :meth:`call`.
         """
-        headers: dict[str, str] = {}
+        headers = dict(self._headers)
         data: bytes | Iterable[bytes] = b""
         if isinstance(body, Mapping):
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
@@ -141,7 +148,7 @@ class Api:
         Raises:
             MonocoreError: as :meth:`call`.
         """
-        answer = upgrade(self.path, where, PROMPT)
+        answer = upgrade(self.path, where, PROMPT, self._headers)
         if isinstance(answer, WebSocket):
             return answer
         with answer:

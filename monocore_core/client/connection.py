@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +25,10 @@ MAX_BODY, MAX_NDJSON = 64 * 1024 * 1024, 8 * 1024 * 1024
 CHUNK = 256 * 1024
 #: Seconds that a daemon which listens may take to accept.
 CONNECTING = 30.0
+#: The path of a Unix socket, or what connects elsewhere.
+Way = str | Callable[[], socket.socket]
+#: What a request is for, where no host is named.
+HOST = "monocore"
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -51,6 +55,15 @@ def connect(path: str) -> socket.socket:
             raise _unconnected(path, error) from error
         raise
     return sock
+
+
+def connect_by(way: Way) -> socket.socket:
+    """Connect, whichever way it is.
+
+    Raises:
+        NobodyListens, Unreachable: as :func:`connect`; of another way what it raises.
+    """
+    return connect(way) if isinstance(way, str) else way()
 
 
 def _unconnected(path: str, error: OSError) -> Unreachable:
@@ -236,7 +249,7 @@ class Response:
 
 
 def exchange(
-    path: str,
+    way: Way,
     method: str,
     target: str,
     *,
@@ -247,7 +260,7 @@ def exchange(
     """Send one request on a connection of its own and give the answer, whose body is still to be read.
 
     Args:
-        path: of the socket.
+        way: the path of a Unix socket, or what connects.
         method: ``GET``, ``POST`` …
         target: path and query, quoted.
         body: bytes, or pieces of which nobody knows yet how many there are.
@@ -257,11 +270,10 @@ def exchange(
     Raises:
         NobodyListens, Unreachable, DeadlineExceeded, LimitExceeded, Corrupt: as the connection goes.
     """
-    wire = Wire(connect(path), timeout)
+    wire = Wire(connect_by(way), timeout)
     try:
         framing = f"Content-Length: {len(body)}" if isinstance(body, bytes) else "Transfer-Encoding: chunked"
-        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        head = f"{method} {target} HTTP/1.1\r\nHost: monocore\r\n{framing}\r\n{more}\r\n".encode("ascii")
+        head = f"{method} {target} HTTP/1.1\r\n{header_lines(headers)}{framing}\r\n\r\n".encode("ascii")
         if isinstance(body, bytes):
             wire.send(head + body)
         else:
@@ -274,6 +286,11 @@ def exchange(
     except BaseException:
         wire.close()
         raise
+
+
+def header_lines(headers: Mapping[str, str] | None) -> str:
+    """The lines of a head; of a Unix socket, which has no name, its host is ours."""
+    return "".join(f"{name}: {value}\r\n" for name, value in {"Host": HOST, **(headers or {})}.items())
 
 
 def _send_chunks(wire: Wire, chunks: Iterable[bytes]) -> None:

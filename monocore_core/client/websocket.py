@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from monocore_core.client.connection import CHUNK, Response, Wire, connect
+from monocore_core.client.connection import CHUNK, Response, Way, Wire, connect_by, header_lines
 from monocore_core.errors import Corrupt, LimitExceeded
 
 CONTINUED, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -211,21 +211,24 @@ class WebSocket:
             self._outgoing.popleft()
 
 
-def upgrade(path: str, target: str, timeout: float) -> WebSocket | Response:
+def upgrade(
+    way: Way, target: str, timeout: float, headers: Mapping[str, str] | None = None
+) -> WebSocket | Response:
     """Ask for a WebSocket; the answer when the server does not give one.
 
     Args:
-        path: of the Unix socket.
+        way: the path of a Unix socket, or what connects.
         target: path and query, quoted.
         timeout: seconds for the server to answer.
+        headers: more of them.
 
     Raises:
         NobodyListens, Unreachable, DeadlineExceeded, Corrupt, LimitExceeded: as the connection goes.
     """
-    wire = Wire(connect(path), timeout)
+    wire = Wire(connect_by(way), timeout)
     try:
         wire.send(
-            f"GET {target} HTTP/1.1\r\nHost: monocore\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            f"GET {target} HTTP/1.1\r\n{header_lines(headers)}Connection: Upgrade\r\nUpgrade: websocket\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {_KEY}\r\n\r\n".encode("ascii")
         )
         return _opened(Response(wire))

@@ -232,6 +232,10 @@ async def _told(socket: web.WebSocketResponse) -> AsyncGenerator[None]:
         await socket.close()
 
 
+#: For sockets of other modules.
+open_socket, told = _open, _told
+
+
 async def _first(socket: web.WebSocketResponse) -> dict[str, object]:
     try:
         message = await socket.receive(FIRST)

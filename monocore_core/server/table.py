@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from monocore_core.server import creation, describing, files, images, kept, oneshot, original, system
+from monocore_core.server import creation, describing, dial, files, images, kept, oneshot, original, system
 from monocore_core.server.routing import Entry
 
 ENTRIES: Final[tuple[Entry, ...]] = (
     *creation.ENTRIES,
+    *dial.ENTRIES,
     *files.ENTRIES,
     *oneshot.ENTRIES,
     *images.ENTRIES,

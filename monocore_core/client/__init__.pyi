@@ -1,0 +1,7 @@
+from monocore_core.client.sdk.aio.client import Client as Client
+from monocore_core.client.sdk.aio.sandbox import Sandbox as Sandbox
+from monocore_core.client.sdk.code import CodeResult as CodeResult
+from monocore_core.client.sdk.values import CommandFailed as CommandFailed
+from monocore_core.client.sdk.values import Result as Result
+
+__all__ = ["Client", "CodeResult", "CommandFailed", "Result", "Sandbox"]

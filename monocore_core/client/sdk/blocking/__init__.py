@@ -1,0 +1,1 @@
+"""The SDK without asyncio, over :mod:`monocore_core.client.api`."""
