@@ -14,6 +14,8 @@ from monocore_core.hookspecs import ENTRY_POINT_GROUP
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
+#: Distributions that are programs of their own, and offer nothing to the core.
+PROGRAMS = {"mcp_server"}
 
 
 def project(folder: Path) -> Mapping[str, object]:
@@ -31,7 +33,8 @@ def test_a_plugin_follows_the_conventions(folder: Path) -> None:
     for shared in ("version", "license", "requires-python"):
         assert plugin[shared] == core[shared], shared
     module = f"monocore_{folder.name}"
-    assert cast("Mapping[str, object]", plugin["entry-points"])[ENTRY_POINT_GROUP] == {folder.name: module}
+    offered = cast("Mapping[str, object]", plugin.get("entry-points", {})).get(ENTRY_POINT_GROUP)
+    assert offered == (None if folder.name in PROGRAMS else {folder.name: module})
     assert (folder / "src" / module / "py.typed").is_file()
     assert (folder / "README.md").read_text().startswith(f"# {plugin['name']}\n")
 
