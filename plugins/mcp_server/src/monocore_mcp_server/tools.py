@@ -9,12 +9,13 @@ import asyncio
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from monocore_core.client import Client, Sandbox
 from monocore_core.client.sdk.values import Result
