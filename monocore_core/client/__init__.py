@@ -26,7 +26,6 @@ _OF = {
     "CommandFailed": "monocore_core.client.sdk.values",
     "Result": "monocore_core.client.sdk.values",
 }
-__all__ = sorted(_OF)  # noqa: PLE0605 - the stub beside says them
 
 
 def __getattr__(name: str) -> object:

@@ -105,7 +105,7 @@ class TlsSocket(ssl.SSLSocket):
         if not isinstance(first, bytes | memoryview):
             raise TypeError("not a buffer")
         try:
-            return self.send(first)
+            return self.send(first)  # pyright: ignore[reportUnknownArgumentType] - bytes, of whichever form
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
 

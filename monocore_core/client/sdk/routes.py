@@ -390,6 +390,29 @@ def projects() -> Call[tuple[Table, ...]]:
     return Call("GET", target("projects"), lambda table: tuple(tables(table, "projects")))
 
 
+def pull(image: str, platform: str) -> Call[Table]:
+    """Pull an image; lines of what happens, the last has ``done`` or ``error``."""
+    body: dict[str, object] = {"image": image}
+    if platform:
+        body["platform"] = platform
+    return Call("POST", target("images", "pull"), _same, body, timeout=None)
+
+
+def images() -> Call[tuple[Table, ...]]:
+    """Every image."""
+    return Call("GET", target("images"), lambda table: tuple(tables(table, "images")))
+
+
+def image(name: str) -> Call[Table]:
+    """One image."""
+    return Call("GET", target("images", *name.split("/")), _same)
+
+
+def remove_image(name: str, *, force: bool) -> Call[Table]:
+    """Remove one."""
+    return Call("DELETE", target("images", *name.split("/"), force=force), _same)
+
+
 def about() -> Call[Table]:
     """Of the daemon: version, home, counts."""
     return Call("GET", target("info"), _same)

@@ -19,7 +19,7 @@ def test_what_is_allowed_is_asked_for() -> None:
         "timeout": 60.0,
         "remove": True,
     }
-    assert Limits(network="public").wishes("any", 1, 1, internet=True)["network"] == "public"
+    assert Limits(network="public").wishes("any", 1, 1, internet=True).get("network") == "public"
     assert LIMITS.time(10.0) == 10.0
 
 

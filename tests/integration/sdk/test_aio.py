@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -199,14 +199,23 @@ async def test_creation_that_is_cancelled_leaves_none(image: str, client: Client
             pass
 
 
+async def test_images(client: Client, image: str) -> None:
+    told: list[object] = []
+    pulled = await client.images.pull(image, on_event=told.append)
+    assert told
+    assert pulled["digest"] in [one["digest"] for one in await client.images.list()]
+    assert "config" in await client.images.inspect(image)
+    with pytest.raises(NotFound):
+        await client.images.remove("nowhere/nothing:1")
+
+
 async def test_wrong_wishes_are_told_all_at_once(client: Client, image: str) -> None:
     with pytest.raises(ConfigError) as caught:
         await client.create(image, memory="3", cpus=-1)
     assert len(caught.value.problems) == 2
 
 
-async def heard(read: object, words: bytes) -> None:
-    assert callable(read)
+async def heard(read: Callable[[], Awaitable[bytes]], words: bytes) -> None:
     found = b""
     async with asyncio.timeout(SOON):
         while words not in found:

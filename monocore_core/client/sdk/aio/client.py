@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from monocore_core.client.sdk import routes
+from monocore_core.client.sdk.aio.images import Images
 from monocore_core.client.sdk.aio.link import Link
 from monocore_core.client.sdk.aio.sandbox import Creation, Sandbox, made
 from monocore_core.client.sdk.aio.services import Services
@@ -22,11 +23,13 @@ class Client:
     """A daemon of this host, or elsewhere: ``async with await Client.connect() as client``.
 
     Attributes:
+        images: in its store.
         services: of projects.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._link = Link(endpoint)
+        self.images = Images(self._link)
         self.services = Services(self._link)
 
     @classmethod

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self, Unpack
 
 from monocore_core.client.sdk import routes
+from monocore_core.client.sdk.blocking.images import Images
 from monocore_core.client.sdk.blocking.link import Link
 from monocore_core.client.sdk.blocking.sandbox import Sandbox, made
 from monocore_core.client.sdk.blocking.services import Services
@@ -21,11 +22,13 @@ class Client:
     """A daemon of this host, or elsewhere: ``with Client.connect() as client``.
 
     Attributes:
+        images: in its store.
         services: of projects.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._link = Link(endpoint)
+        self.images = Images(self._link)
         self.services = Services(self._link)
 
     @classmethod
