@@ -237,6 +237,20 @@ class Sandbox:
         self.info = await self._link.call(routes.stop(self.id, grace))
         return self.info
 
+    async def pause(self) -> Info:
+        """Stop its processors. Until :meth:`resume` what asks its guest is refused with a conflict. A repeat is no error.
+
+        Raises:
+            Unsupported: its VMM cannot.
+        """
+        self.info = await self._link.call(routes.pause(self.id))
+        return self.info
+
+    async def resume(self) -> Info:
+        """Let its processors go on. A repeat is no error."""
+        self.info = await self._link.call(routes.resume(self.id))
+        return self.info
+
     async def kill(self, signal: int | str = "KILL") -> None:
         """Send its command a signal."""
         await self._link.call(routes.kill(self.id, signal))
