@@ -13,7 +13,7 @@ import pytest
 from monocore_core.client import Client, CommandFailed, Sandbox
 from monocore_core.errors import CommandNotFound, ConfigError, DeadlineExceeded, NotFound, Unreachable
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SOON = 60.0
 
 

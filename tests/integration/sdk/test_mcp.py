@@ -16,7 +16,7 @@ from monocore_mcp_server.limits import LABEL
 from monocore_core.client.api import Api, target
 from monocore_core.client.tables import tables, text
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def said(result: CallToolResult) -> str:

@@ -15,7 +15,7 @@ import pytest
 from monocore_core.client.sync import Client, CommandFailed, Sandbox
 from monocore_core.errors import CommandNotFound, DeadlineExceeded, NotFound
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 SOON = 60.0
 
 

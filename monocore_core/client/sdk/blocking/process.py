@@ -149,6 +149,8 @@ class Process:
         if self._closed:
             self._talk.on_end()
             return
+        if self._take_in():  # what TLS has decrypted already wakes no poll
+            return
         poll = select.poll()
         poll.register(self._socket.fileno(), select.POLLIN | (select.POLLOUT if self._socket.pending else 0))
         for _, happened in poll.poll(None if seconds is None else seconds * 1000):
@@ -156,12 +158,14 @@ class Process:
                 self._socket.flush()
         self._take_in()
 
-    def _take_in(self) -> None:
-        """Hear what has come, without waiting."""
-        for kind, payload in self._socket.receive():
+    def _take_in(self) -> bool:
+        """Hear what has come, without waiting; whether anything has."""
+        messages = self._socket.receive()
+        for kind, payload in messages:
             if kind == TEXT:
                 self._talk.on_text(payload)
             elif kind == BINARY:
                 self._talk.on_binary(payload)
         if self._socket.ended:
             self._talk.on_end()
+        return bool(messages) or self._socket.ended
