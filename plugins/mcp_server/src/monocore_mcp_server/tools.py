@@ -86,10 +86,13 @@ class Tools:
         """A server that offers them."""
         server: MCPServer = MCPServer("monocore", instructions=INSTRUCTIONS)
         reading, changing = ToolAnnotations(read_only_hint=True), ToolAnnotations(open_world_hint=False)
-        for tool in (self.list_sandboxes, self.read_file, self.list_files):
-            server.add_tool(tool, annotations=reading)
-        for tool in (self.create_sandbox, self.run_command, self.run_code, self.write_file):
-            server.add_tool(tool, annotations=changing)
+        server.add_tool(self.list_sandboxes, annotations=reading)
+        server.add_tool(self.read_file, annotations=reading)
+        server.add_tool(self.list_files, annotations=reading)
+        server.add_tool(self.create_sandbox, annotations=changing)
+        server.add_tool(self.run_command, annotations=changing)
+        server.add_tool(self.run_code, annotations=changing)
+        server.add_tool(self.write_file, annotations=changing)
         server.add_tool(self.stop_sandbox, annotations=ToolAnnotations(destructive_hint=True))
         return server
 
@@ -105,13 +108,14 @@ class Tools:
         """Make a sandbox: a small virtual machine of its own, from an OCI image. It runs until stop_sandbox, its time limit, or the end of the session; what is written in it stays until then. Gives its id."""
         with told():
             wishes = self._limits.wishes(image, memory_mib, cpus, internet=internet)
+            wishes["labels"] = {LABEL: self._label}
             async with self._making:
                 await self._forget_ended()
                 if len(self._made) >= self._limits.sandboxes:
                     raise LimitExceeded(
                         f"there are {len(self._made)} sandboxes already", hint="stop_sandbox ends one"
                     )
-                sandbox = await self._client.create(image, **{**wishes, "labels": {LABEL: self._label}})
+                sandbox = await self._client.create(image, **wishes)
                 self._made[sandbox.id] = sandbox
             return _made(sandbox)
 
