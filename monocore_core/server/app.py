@@ -71,13 +71,13 @@ def daemon_of(request: web.Request) -> Daemon:
 
 def make_app(daemon: Daemon) -> web.Application:
     """The application of a daemon."""
-    from monocore_core.server import attach, inside, pausing, projects, sandboxes, system  # noqa: PLC0415 - they use this module
+    from monocore_core.server import attach, inside, projects, sandboxes, system  # noqa: PLC0415 - they use this module
     from monocore_core.server.table import ENTRIES  # noqa: PLC0415 - likewise
 
     app = web.Application(middlewares=[_counted, _explained], client_max_size=0)
     app[DAEMON] = daemon
     app.on_response_prepare.append(_versioned)
-    for room in (system, sandboxes, pausing, inside, projects, attach):
+    for room in (system, sandboxes, inside, projects, attach):
         app.add_routes(room.ROUTES)
     app.add_routes(routes_of(ENTRIES))
     return app

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
 
 from monocore_core.server.app import daemon_of
+from monocore_core.server.routing import Entry
 from monocore_core.server.views import view
 
-ROUTES = web.RouteTableDef()
 
-
-@ROUTES.post("/v1/sandboxes/{id}/pause")
 async def pause(request: web.Request) -> web.Response:
     """Stop a sandbox's processors; one that is paused stays so."""
     life = daemon_of(request).sandboxes.life(request.match_info["id"], paused=True)
@@ -18,9 +18,14 @@ async def pause(request: web.Request) -> web.Response:
     return web.json_response(view(life.record))
 
 
-@ROUTES.post("/v1/sandboxes/{id}/resume")
 async def resume(request: web.Request) -> web.Response:
     """Let a paused sandbox run on; one that runs does so anyway."""
     life = daemon_of(request).sandboxes.life(request.match_info["id"], paused=True)
     await life.resume()
     return web.json_response(view(life.record))
+
+
+ENTRIES: Final = (
+    Entry("POST", "/v1/sandboxes/{id}/pause", pause),
+    Entry("POST", "/v1/sandboxes/{id}/resume", resume),
+)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from monocore_core.server import creation, describing, dial, files, images, kept, oneshot, original, system
+from monocore_core.server import (
+    creation,
+    describing,
+    dial,
+    files,
+    images,
+    kept,
+    oneshot,
+    original,
+    pausing,
+    system,
+)
 from monocore_core.server.routing import Entry
 
 ENTRIES: Final[tuple[Entry, ...]] = (
@@ -14,6 +25,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     *oneshot.ENTRIES,
     *images.ENTRIES,
     *kept.ENTRIES,
+    *pausing.ENTRIES,
     *original.ENTRIES,
     *describing.ENTRIES,
     Entry("GET", "/metrics", system.metrics),  # where Prometheus looks

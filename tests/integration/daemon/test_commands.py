@@ -97,6 +97,17 @@ def test_exec_and_its_flags(home: Home, sandbox: str) -> None:
     assert b"nobody" in missing.stderr
 
 
+def test_pausing_and_going_on(home: Home, sandbox: str) -> None:
+    assert home.out("pause", sandbox).strip() == sandbox
+    assert "(Paused)" in home.out("ps")
+    refused = home.run("exec", sandbox, "true")
+    assert refused.returncode == 125
+    assert b"is paused" in refused.stderr
+    assert home.out("resume", sandbox).strip() == sandbox
+    assert home.out("unpause", sandbox).strip() == sandbox
+    assert home.out("exec", sandbox, "echo", "here") == "here\n"
+
+
 def test_a_terminal_over_the_daemon(home: Home, sandbox: str) -> None:
     screen = Screen()
     fd = screen.theirs
