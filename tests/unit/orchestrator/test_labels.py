@@ -11,8 +11,9 @@ from monocore_core.errors import InvalidInput
 from monocore_core.model.record import SettingsSource
 from monocore_core.model.sandbox import PullPolicy
 from monocore_core.model.service import Project, Service
+from monocore_core.notation.signals import signal_number
 from monocore_core.orchestrator.labels import Labels, labels_for, labels_of
-from monocore_core.orchestrator.orders import Made, desired, order_of, signal_number
+from monocore_core.orchestrator.orders import Made, desired, order_of
 
 WEB = Service(
     "web", "alpine:3", group="front", labels={"team": "a", "monocore.project": "stolen"}, replicas=3
