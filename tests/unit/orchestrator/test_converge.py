@@ -2,7 +2,7 @@
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxOrder, SandboxRecord, SandboxState
@@ -11,6 +11,9 @@ from monocore_core.model.service import Project, Service
 from monocore_core.orchestrator.converge import Action, Desired, Existing, converge, existing_of, orphans
 from monocore_core.orchestrator.labels import Labels, labels_for
 from monocore_core.orchestrator.orders import Made, desired
+
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HASHES = ("old", "new")
 IMAGES = ("sha256:1", "sha256:2")
@@ -38,6 +41,7 @@ def action(found: Existing, *, recreate: float | None = None, afresh: float | No
     return step.action
 
 
+@UNHURRIED
 @given(
     st.integers(0, 4),
     st.dictionaries(

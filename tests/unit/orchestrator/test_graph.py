@@ -3,12 +3,15 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.model.service import Condition, Dependency, Service
 from monocore_core.orchestrator.graph import choose, needed_by, needs, waves, with_dependencies
+
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def service(name: str, *after: str, group: str = "") -> Service:
@@ -18,7 +21,7 @@ def service(name: str, *after: str, group: str = "") -> Service:
 @st.composite
 def acyclic(draw: st.DrawFn) -> tuple[Service, ...]:
     """Services in any order of the file, each of which depends on some of those before it in another order."""
-    count = draw(st.integers(0, 9))
+    count = draw(st.integers(0, 6))
     made: list[Service] = []
     for number in range(count):
         after = draw(st.sets(st.sampled_from([one.name for one in made]))) if made else set[str]()
@@ -34,6 +37,7 @@ def closure(services: tuple[Service, ...], name: str) -> set[str]:
     return {name}.union(*(closure(services, one.service) for one in own.depends_on))
 
 
+@UNHURRIED
 @given(acyclic())
 def test_waves_hold_every_service_once_behind_all_that_it_depends_on(services: tuple[Service, ...]) -> None:
     found = waves(services)
@@ -44,6 +48,7 @@ def test_waves_hold_every_service_once_behind_all_that_it_depends_on(services: t
         assert level[one.name] == max(before, default=-1) + 1, "in the first wave of which that is so"
 
 
+@UNHURRIED
 @given(acyclic())
 def test_the_reverse_order_stops_nothing_that_is_still_needed(services: tuple[Service, ...]) -> None:
     gone = set[str]()
@@ -57,6 +62,7 @@ def test_the_reverse_order_stops_nothing_that_is_still_needed(services: tuple[Se
         )
 
 
+@UNHURRIED
 @given(acyclic(), st.data())
 def test_a_choice_brings_along_what_it_depends_on_and_nothing_else(
     services: tuple[Service, ...], data: st.DataObject
@@ -67,6 +73,7 @@ def test_a_choice_brings_along_what_it_depends_on_and_nothing_else(
     assert list(found) == [one.name for one in services if one.name in found], "in the order of the file"
 
 
+@UNHURRIED
 @given(acyclic(), st.data())
 def test_a_circle_is_named_and_is_one(services: tuple[Service, ...], data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 4))

@@ -1,12 +1,15 @@
 """Health as its probes tell it: the start period, retries in a row, and when is asked again."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.model.health import Healthcheck, HttpProbe, TcpProbe
 from monocore_core.orchestrator.health import Health, HealthState
 from monocore_core.orchestrator.probing import http_request, http_verdict
+
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CHECK = Healthcheck(TcpProbe(80), interval=10.0, retries=3, start_period=30.0, start_interval=1.0)
 PROBES = st.lists(st.tuples(st.booleans(), st.floats(0.1, 20.0)), max_size=40)
@@ -42,6 +45,7 @@ def expected(check: Healthcheck, answers: list[tuple[bool, float]]) -> list[Heal
     return states
 
 
+@UNHURRIED
 @given(PROBES, st.sampled_from([0.0, 5.0, 30.0]), st.integers(1, 4))
 def test_states_follow_the_documents(answers: list[tuple[bool, float]], period: float, retries: int) -> None:
     check = Healthcheck(TcpProbe(80), retries=retries, start_period=period)
@@ -89,6 +93,7 @@ def test_when_is_asked_again(health: Health, age: float, seconds: float) -> None
     assert health.pause(CHECK, age) == seconds
 
 
+@UNHURRIED
 @given(st.floats(0, 100, exclude_max=True))
 def test_a_probe_is_never_asked_for_without_a_pause(age: float) -> None:
     assert Health().pause(CHECK, age) >= 0.01

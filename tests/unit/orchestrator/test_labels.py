@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.errors import InvalidInput
@@ -15,6 +15,9 @@ from monocore_core.notation.signals import signal_number
 from monocore_core.orchestrator.labels import Labels, labels_for, labels_of
 from monocore_core.orchestrator.orders import Made, desired, order_of
 
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 WEB = Service(
     "web", "alpine:3", group="front", labels={"team": "a", "monocore.project": "stolen"}, replicas=3
 )
@@ -22,6 +25,7 @@ SHOP = Project("shop", (WEB,))
 MADE = Made("hash", "sha256:0")
 
 
+@UNHURRIED
 @given(st.integers(1, 256))
 def test_there_and_back(replica: int) -> None:
     labels = labels_for(SHOP, WEB, replica, "hash")
@@ -35,6 +39,7 @@ def test_ours_cannot_be_taken_by_a_service() -> None:
     assert "monocore.more" not in labels_for(SHOP, faked, 1, "hash")
 
 
+@UNHURRIED
 @given(
     st.dictionaries(st.sampled_from(["monocore.project", "monocore.service", "monocore.instance"]), st.text())
 )

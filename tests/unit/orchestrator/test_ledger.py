@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.errors import NotFound
@@ -18,6 +18,9 @@ from monocore_core.orchestrator.ledger import Entry, Intent, IntentKind, Ledger
 from monocore_core.orchestrator.restarting import Count
 from monocore_core.store.database import Database
 from monocore_core.store.locks import Locks
+
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WEB = Service(
     "web",
@@ -114,6 +117,7 @@ def test_a_damaged_project_is_named_and_the_others_are_read(tmp_path: Path, body
         assert ledger.read() == (), "the next up mends it"
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from("abcd")), st.lists(st.sampled_from("abcd")))
 def test_what_is_wanted_is_a_set_in_the_order_of_the_wishes(more: list[str], less: list[str]) -> None:
     entry = Entry(Project("shop"), wanted=("a", "b")).wanting(*more)

@@ -2,13 +2,16 @@
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.model.health import Backoff, RestartKind, RestartPolicy
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxOrder, SandboxRecord, SandboxState
 from monocore_core.model.sandbox import SandboxRequest
 from monocore_core.orchestrator.restarting import Count, begins_at_start, failed, judge, may_restart
+
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 BACKOFF = Backoff(initial=1.0, maximum=10.0, factor=2.0, jitter=0.25, reset_after=30.0)
 FAILURES = tuple(reason for reason in EndReason if reason not in (EndReason.EXITED, EndReason.IDLE))
@@ -61,6 +64,7 @@ def test_a_wish_is_respected_and_idleness_too(kind: RestartKind, reason: EndReas
     assert not again(kind, ended(0, EndReason.IDLE))
 
 
+@UNHURRIED
 @given(st.floats(0, 1), st.integers(0, 100_000))
 def test_backoff_grows_and_its_jitter_has_bounds(random: float, row: int) -> None:
     verdict = judge(policy(RestartKind.ALWAYS), record(), ended(), Count(row=row), random)

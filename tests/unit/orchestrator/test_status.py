@@ -2,13 +2,16 @@
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.model.record import EndReason, SandboxState
 from monocore_core.model.service import Service
 from monocore_core.orchestrator.health import HealthState
 from monocore_core.orchestrator.status import InstanceStatus, ServiceState, summary
+
+#: Examples count, not seconds: the machine may be busy.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 WEB = Service("web", "alpine")
 RUNNING = InstanceStatus(
@@ -98,6 +101,7 @@ def test_what_is_not_wanted_and_does_not_run_is_down(instance: InstanceStatus) -
     assert word(RUNNING, wanted=False) is ServiceState.UP, "what runs is said to, wanted or not"
 
 
+@UNHURRIED
 @given(
     st.lists(st.sampled_from([RUNNING, ENDED, FAILED, STOPPED, SICK, YOUNG, SOON])),
     st.booleans(),
