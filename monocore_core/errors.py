@@ -66,6 +66,12 @@ class Unauthorized(MonocoreError):
     code = "unauthorized"
 
 
+class Unauthenticated(Unauthorized):
+    """The daemon does not know who asks: a token is missing, wrong, expired or revoked."""
+
+    code = "unauthenticated"
+
+
 class Unreachable(MonocoreError):
     """A remote party did not answer as it should: connection, DNS, TLS, or a server error after every retry."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -16,9 +17,12 @@ from monocore_core.client.api import Api, target
 from monocore_core.client.connection import NobodyListens
 from monocore_core.client.tables import whole
 from monocore_core.errors import DeadlineExceeded, InvalidInput
+from monocore_core.model.daemon import DaemonSettings
 
 #: Seconds that a daemon gets to end, beside what its sandboxes get to.
 ENDING = 60.0
+#: Of TCP, where an address has none.
+PORT = 3456
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -31,12 +35,15 @@ def main(words: list[str], options: Globals) -> int:
     if parsed.status:
         return _status(options)
 
+    from attrs import evolve
+
     from monocore_core.cli.settings import settings_for
     from monocore_core.server.daemon import ServeOptions, serve
 
     settings = settings_for(options)
     _log_to_stderr(settings.daemon.log_format)
     idle = settings.daemon.idle_exit if parsed.idle_exit is None else parsed.idle_exit
+    settings = evolve(settings, daemon=_listening(settings.daemon, parsed))
     return serve(settings, ServeOptions(idle_exit=idle, replace=parsed.replace))
 
 
@@ -54,6 +61,30 @@ def _parser() -> Parser:
         metavar="DURATION",
         help="end after so long without a request and without anything that runs (default: never)",
     )
+    network = parser.add_argument_group(
+        "network", "see docs/access.md; nothing is answered there without a token"
+    )
+    network.add_argument(
+        "--listen",
+        action=Value,
+        parse=_address,
+        repeat=True,
+        metavar="ADDRESS[:PORT]",
+        help="listen on TCP, too (port 3456 where none is given)",
+    )
+    network.add_argument(
+        "--tls", action="store_true", help="with TLS; without --tls-cert by a certificate of its own"
+    )
+    network.add_argument("--tls-cert", metavar="FILE", help="certificate with its chain, PEM")
+    network.add_argument("--tls-key", metavar="FILE", help="its key, PEM")
+    network.add_argument(
+        "--tls-client-ca", metavar="FILE", help="clients need a certificate signed by one of these"
+    )
+    network.add_argument(
+        "--allow-plain-text",
+        action="store_true",
+        help="without TLS even where other hosts can read the tokens",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--foreground", action="store_true", help="accepted for habit: it always stays there")
     what.add_argument("--replace", action="store_true", help="take the place of the daemon that has the home")
@@ -62,6 +93,28 @@ def _parser() -> Parser:
     add("--sandboxes", action="store_true", help="with --stop: stop them before")
     add_globals(parser)
     return parser
+
+
+def _address(text: str) -> str:
+    from monocore_core.config.words import read_listen
+
+    bare = text.endswith("]") or ":" not in text
+    return read_listen(f"{text}:{PORT}" if bare else text)
+
+
+def _listening(settings: DaemonSettings, parsed: argparse.Namespace) -> DaemonSettings:
+    """What is configured, changed by the flags."""
+    from attrs import evolve
+
+    return evolve(
+        settings,
+        listen=parsed.listen or settings.listen,
+        tls=parsed.tls or settings.tls,
+        tls_cert=parsed.tls_cert or settings.tls_cert,
+        tls_key=parsed.tls_key or settings.tls_key,
+        tls_client_ca=parsed.tls_client_ca or settings.tls_client_ca,
+        allow_plain_text=parsed.allow_plain_text or settings.allow_plain_text,
+    )
 
 
 def _idle(text: str) -> float:

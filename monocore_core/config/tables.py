@@ -340,6 +340,12 @@ class DaemonTable:
     Attributes:
         socket: its Unix socket; a relative path is relative to the home folder.
         listen: TCP addresses it listens on besides, with tokens: `"127.0.0.1:3456"`.
+        tls: it speaks TLS there, with a certificate of its own where none is given.
+        tls_cert: PEM file of a certificate with its chain.
+        tls_key: PEM file of its key.
+        tls_client_ca: PEM file; clients need a certificate that one of these has signed.
+        hosts: names of this host that clients use, beside its addresses and `localhost`.
+        allow_plain_text: it listens without TLS where other hosts can reach it, too, and read tokens.
         idle_exit: without requests and without anything that runs after which it ends; 0 for never.
         log_max_size: of one log file before it is rotated; 10 MiB where it is left out.
         log_retention: that logs are kept; 0 for ever.
@@ -352,6 +358,12 @@ class DaemonTable:
 
     socket: forms.Filled | None = None
     listen: tuple[forms.Listen, ...] = ()
+    tls: forms.Switch = False
+    tls_cert: forms.Filled | None = None
+    tls_key: forms.Filled | None = None
+    tls_client_ca: forms.Filled | None = None
+    hosts: tuple[forms.Filled, ...] = ()
+    allow_plain_text: forms.Switch = False
     idle_exit: forms.SecondsOrZero = 0.0
     log_max_size: forms.Size | None = None
     log_retention: forms.SecondsOrZero = 7 * 86400.0

@@ -15,6 +15,12 @@ class DaemonSettings:
     Attributes:
         socket: path of its Unix socket; "" for ``monocore.sock`` in the home folder. A relative one is relative to that folder.
         listen: TCP addresses (``127.0.0.1:3456``) it listens on besides, with tokens.
+        tls: whether it speaks TLS there, with a certificate of its own where none is given.
+        tls_cert: PEM file of a certificate with its chain, or "".
+        tls_key: PEM file of its key.
+        tls_client_ca: PEM file; clients need a certificate that one of these has signed. "": they need none.
+        hosts: names of this host that clients use, beside its addresses and ``localhost``.
+        allow_plain_text: listens without TLS where other hosts can reach it, too.
         idle_exit: seconds without a request and without anything that runs after which it ends; 0 for never.
         log_max_size: bytes of one log file before it is rotated.
         log_retention: seconds that logs are kept; 0 for ever.
@@ -27,6 +33,12 @@ class DaemonSettings:
 
     socket: str = ""
     listen: tuple[str, ...] = ()
+    tls: bool = False
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_client_ca: str = ""
+    hosts: tuple[str, ...] = ()
+    allow_plain_text: bool = False
     idle_exit: float = field(default=0.0, validator=validators.ge(0.0))
     log_max_size: int = field(default=10 * MIB, validator=validators.ge(4096))
     log_retention: float = field(default=7 * DAY, validator=validators.ge(0.0))

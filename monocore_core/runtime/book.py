@@ -33,6 +33,11 @@ class Book:
         self._known = {record.id: record for record in records}
         return records
 
+    @property
+    def records(self) -> Records:
+        """Where they last."""
+        return self._records
+
     def all(self) -> list[SandboxRecord]:
         """Every record, the oldest first."""
         return list(self._known.values())

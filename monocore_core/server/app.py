@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from attrs import define, field
@@ -17,14 +16,17 @@ from monocore_core.metrics import Sampler
 from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.figures import Figures
 from monocore_core.runtime.sandboxes import Sandboxes
+from monocore_core.server.access import REQUEST_HEADER, Guard, request_id
+from monocore_core.server.audit import NAME as AUDIT
+from monocore_core.server.audit import Audit
 from monocore_core.server.idempotency import Keys
 from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
-from monocore_core.server.routing import routes_of
+from monocore_core.server.routing import Handler, routes_of
+from monocore_core.store.tokens import Tokens
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Says with every answer which version answers.
 VERSION_HEADER = "Monocore-Version"
-_BEGUN = "begun"
+_BEGUN: web.RequestKey[bool] = web.RequestKey("begun", bool)
 log = logging.getLogger("monocore.server")
 
 
@@ -39,6 +41,7 @@ class Daemon:
         ending: set when the daemon is to end; then whether sandboxes are stopped before.
         started: seconds since the epoch.
         version: of monocore.
+        guard: decides who may do what.
         requests: under way.
         keys: of requests that may be sent again.
         touched: when the latest request ended, by :func:`time.monotonic`.
@@ -51,6 +54,7 @@ class Daemon:
     started: float = field(factory=time.time)
     version: str = __version__
     keys: Keys = field(factory=Keys)
+    guard: Guard = field(init=False)
     requests: int = 0
     touched: float = field(factory=time.monotonic)
 
@@ -59,6 +63,13 @@ class Daemon:
         """For the running event loop."""
         figures = Figures(services.sandboxes, sampler or Sampler())
         return cls(services.sandboxes, services, figures, asyncio.get_running_loop().create_future())
+
+    def __attrs_post_init__(self) -> None:
+        sandboxes = self.sandboxes
+        home = sandboxes.engines.settings.home
+        names = sandboxes.engines.settings.daemon.hosts
+        tokens = Tokens(sandboxes.book.records.database)
+        self.guard = Guard(tokens, sandboxes, Audit(home / AUDIT), names)
 
 
 DAEMON: web.AppKey[Daemon] = web.AppKey("daemon", Daemon)
@@ -71,14 +82,13 @@ def daemon_of(request: web.Request) -> Daemon:
 
 def make_app(daemon: Daemon) -> web.Application:
     """The application of a daemon."""
-    from monocore_core.server import attach, inside, projects, sandboxes, system  # noqa: PLC0415 - they use this module
-    from monocore_core.server.table import ENTRIES  # noqa: PLC0415 - likewise
+    from monocore_core.server.table import ENTRIES  # noqa: PLC0415 - its handlers use this module
 
-    app = web.Application(middlewares=[_counted, _explained], client_max_size=0)
+    guard = daemon.guard
+    guard.know(ENTRIES)
+    app = web.Application(middlewares=[_counted, guard.audited, _explained, guard.checked], client_max_size=0)
     app[DAEMON] = daemon
     app.on_response_prepare.append(_versioned)
-    for room in (system, sandboxes, inside, projects, attach):
-        app.add_routes(room.ROUTES)
     app.add_routes(routes_of(ENTRIES))
     return app
 
@@ -87,6 +97,9 @@ async def _versioned(request: web.Request, response: web.StreamResponse) -> None
     """A client of another version can say so."""
     request[_BEGUN] = True
     response.headers[VERSION_HEADER] = daemon_of(request).version
+    response.headers[REQUEST_HEADER] = request_id(request)
+    if response.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
 
 
 @web.middleware

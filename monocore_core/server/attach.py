@@ -20,18 +20,22 @@ from monocore_core.errors import Conflict, InvalidInput, MonocoreError
 from monocore_core.guest.client import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.logs import Stream
+from monocore_core.model.access import Scope
 from monocore_core.model.events import Event
 from monocore_core.model.guest import ProcessExit, TerminalSize
 from monocore_core.runtime.life import FORCE, Life
 from monocore_core.runtime.output import SILENCE, Listening
+from monocore_core.server.access import access_of
+from monocore_core.server.admission import create_for
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import command_of, order_of, parse_table
 from monocore_core.server.problems import problem_of
+from monocore_core.server.routing import Reach, Room
 from monocore_core.server.sandboxes import signal_number
 from monocore_core.server.views import view_of_end, view_of_event, view_of_exit
 
 T = TypeVar("T")
-ROUTES = web.RouteTableDef()
+ROUTES = Room()
 #: Largest message that is taken, bytes.
 MAX_MESSAGE: Final = 4 * 1024 * 1024
 #: Seconds that a client has for its first message.
@@ -47,7 +51,7 @@ IN, OUT, ERR = 0, 1, 2
 _MARKS = {Stream.STDOUT: OUT, Stream.STDERR: ERR}
 
 
-@ROUTES.get("/v1/run")
+@ROUTES.get("/v1/run", Scope.RUN, Reach.CHOSEN)
 async def run(request: web.Request) -> web.StreamResponse:
     """Create a sandbox, start it, and attach."""
     socket = await _open(request)
@@ -58,7 +62,7 @@ async def run(request: web.Request) -> web.StreamResponse:
             raise InvalidInput("the first message has no order")
         order = order_of({str(key): value for key, value in table.items()})  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON
         sandboxes = daemon_of(request).sandboxes
-        record = sandboxes.create(order)
+        record = create_for(sandboxes, access_of(request), order)
         client = Client(socket)
         teller = _Teller(socket)
         heard: list[Listening] = []
@@ -78,7 +82,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-@ROUTES.get("/v1/sandboxes/{id}/attach")
+@ROUTES.get("/v1/sandboxes/{id}/attach", Scope.RUN)
 async def attach(request: web.Request) -> web.StreamResponse:
     """Attach to a sandbox's command."""
     socket = await _open(request)
@@ -93,7 +97,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-@ROUTES.get("/v1/sandboxes/{id}/exec")
+@ROUTES.get("/v1/sandboxes/{id}/exec", Scope.RUN)
 async def execute(request: web.Request) -> web.StreamResponse:
     """Start a further process, with its standard input and output."""
     socket = await _open(request)

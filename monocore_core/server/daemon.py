@@ -32,6 +32,7 @@ from monocore_core.server.app import Daemon, make_app
 from monocore_core.server.listening import listening
 from monocore_core.server.memory import thrifty
 from monocore_core.server.starter import Readiness, readiness
+from monocore_core.server.tcp import Listeners, listening_on_tcp
 from monocore_core.store.atomic import make_directory, storage_errors
 
 SOCKET_NAME, LOCK_NAME = "monocore.sock", "daemon.lock"
@@ -74,6 +75,7 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
     async with AsyncExitStack() as stack:
         stack.enter_context(await _lock(home, options))
         listener = stack.enter_context(listening(home / (settings.daemon.socket or SOCKET_NAME)))
+        listeners = stack.enter_context(listening_on_tcp(settings.daemon, home))
         sandboxes = await stack.enter_async_context(
             Sandboxes.open(settings, log_limits=_log_limits(settings))
         )
@@ -82,7 +84,7 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
         sampler = Sampler(interval=how.metrics_interval, capacity=samples_kept(how))
         daemon = Daemon.of(services, sampler)
         await stack.enter_async_context(_tasks(daemon, options))
-        await stack.enter_async_context(_served(daemon, listener, how.stop_grace))
+        await stack.enter_async_context(serving(daemon, listener, listeners, how.stop_grace))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, _end, daemon)
         ready.ready()
@@ -97,21 +99,34 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
     return 0
 
 
+def _identified(fingerprint: str) -> str:
+    return f"; SHA-256 fingerprint of its certificate: {fingerprint}" if fingerprint else ""
+
+
 def _end(daemon: Daemon) -> None:
     if not daemon.ending.done():
         daemon.ending.set_result(False)
 
 
 @asynccontextmanager
-async def _served(daemon: Daemon, listener: socket.socket, grace: float) -> AsyncGenerator[None]:
+async def serving(
+    daemon: Daemon, listener: socket.socket | None, listeners: Listeners, grace: float
+) -> AsyncGenerator[None]:
+    """Answer on a Unix socket and on TCP; at the end, requests under way have ``grace`` seconds."""
     runner = web.AppRunner(make_app(daemon), access_log=None, shutdown_timeout=grace, keepalive_timeout=75)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=512).start()
+        if listener is not None:
+            await web.SockSite(runner, listener, backlog=512).start()
+        for sock in listeners.sockets:
+            await web.SockSite(runner, sock, backlog=512, ssl_context=listeners.context).start()
+        for url in listeners.urls:
+            log.info("listening on %s%s", url, _identified(listeners.fingerprint))
         yield
     finally:
         daemon.sandboxes.book.happenings.close()  # those who follow come to their end
         await runner.cleanup()
+        daemon.guard.audit.close()
 
 
 @asynccontextmanager

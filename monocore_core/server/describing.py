@@ -8,10 +8,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web_urldispatcher import DynamicResource
 
+from monocore_core.model.access import Scope
 from monocore_core.notation.form import Json
 from monocore_core.server.openapi import described, document
 from monocore_core.server.operations import OPERATIONS
-from monocore_core.server.routing import Entry
+from monocore_core.server.routing import Entry, Reach
 
 #: Of WebSockets, which OpenAPI does not know.
 _SOCKETS: Final = frozenset({"/v1/run", "/v1/sandboxes/{id}/attach"})
@@ -50,9 +51,9 @@ async def script(request: web.Request) -> web.Response:
 
 
 ENTRIES: Final = (
-    Entry("GET", "/v1/openapi.json", openapi),
-    Entry("GET", "/v1/docs", page),
-    Entry("GET", "/v1/docs/api.js", script),
+    Entry("GET", "/v1/openapi.json", openapi, Scope.READ, Reach.NOTHING),
+    Entry("GET", "/v1/docs", page, Scope.READ, Reach.NOTHING),
+    Entry("GET", "/v1/docs/api.js", script, Scope.READ, Reach.NOTHING),
 )
 
 

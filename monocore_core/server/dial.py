@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 
 from monocore_core.errors import InvalidInput, MonocoreError
 from monocore_core.guest.connections import GuestStream
+from monocore_core.model.access import Scope
 from monocore_core.server.app import daemon_of
 from monocore_core.server.attach import open_socket, told
 from monocore_core.server.bodies import number
@@ -39,7 +40,7 @@ async def dial(request: web.Request) -> web.StreamResponse:
     return socket
 
 
-ENTRIES: Final = (Entry("GET", "/v1/sandboxes/{id}/dial", dial),)
+ENTRIES: Final = (Entry("GET", "/v1/sandboxes/{id}/dial", dial, Scope.RUN),)
 
 
 async def _relay(socket: web.WebSocketResponse, stream: GuestStream) -> None:

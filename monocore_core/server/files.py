@@ -12,6 +12,7 @@ from aiohttp import ClientError, web
 
 from monocore_core.errors import Conflict, GuestError, InvalidInput, MonocoreError, NotFound
 from monocore_core.guest.files import GuestFiles, Watch
+from monocore_core.model.access import Scope
 from monocore_core.model.guestfile import FileEntry, FileKind, FileOwner
 from monocore_core.runtime.life import Life
 from monocore_core.serde import unstructure
@@ -127,14 +128,14 @@ async def watch(request: web.Request) -> web.StreamResponse:
 
 
 ENTRIES: Final = (
-    Entry("GET", "/v1/sandboxes/{id}/files", read),
-    Entry("PUT", "/v1/sandboxes/{id}/files", write),
-    Entry("DELETE", "/v1/sandboxes/{id}/files", remove),
-    Entry("GET", "/v1/sandboxes/{id}/files/list", list_folder),
-    Entry("GET", "/v1/sandboxes/{id}/files/stat", stat),
-    Entry("POST", "/v1/sandboxes/{id}/files/folder", make_folder),
-    Entry("POST", "/v1/sandboxes/{id}/files/move", move),
-    Entry("GET", "/v1/sandboxes/{id}/files/watch", watch),
+    Entry("GET", "/v1/sandboxes/{id}/files", read, Scope.RUN),
+    Entry("PUT", "/v1/sandboxes/{id}/files", write, Scope.RUN),
+    Entry("DELETE", "/v1/sandboxes/{id}/files", remove, Scope.RUN),
+    Entry("GET", "/v1/sandboxes/{id}/files/list", list_folder, Scope.RUN),
+    Entry("GET", "/v1/sandboxes/{id}/files/stat", stat, Scope.RUN),
+    Entry("POST", "/v1/sandboxes/{id}/files/folder", make_folder, Scope.RUN),
+    Entry("POST", "/v1/sandboxes/{id}/files/move", move, Scope.RUN),
+    Entry("GET", "/v1/sandboxes/{id}/files/watch", watch, Scope.RUN),
 )
 
 

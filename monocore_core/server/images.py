@@ -17,6 +17,7 @@ from monocore_core.config.words import read_platform
 from monocore_core.engine import Engine
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.inventory import image_details, image_summary
+from monocore_core.model.access import Scope
 from monocore_core.model.events import Event
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
@@ -130,13 +131,13 @@ async def save(request: web.Request) -> web.StreamResponse:
 
 
 ENTRIES: Final = (
-    Entry("GET", "/v1/images", list_all),
-    Entry("POST", "/v1/images/pull", pull),
-    Entry("POST", "/v1/images/load", load),
-    Entry("POST", "/v1/images/save", save),
-    Entry("POST", "/v1/images/prune", prune),
-    Entry("GET", "/v1/images/{image:.+}", inspect),
-    Entry("DELETE", "/v1/images/{image:.+}", remove),
+    Entry("GET", "/v1/images", list_all, Scope.READ),
+    Entry("POST", "/v1/images/pull", pull, Scope.ADMIN),
+    Entry("POST", "/v1/images/load", load, Scope.ADMIN),
+    Entry("POST", "/v1/images/save", save, Scope.ADMIN),
+    Entry("POST", "/v1/images/prune", prune, Scope.ADMIN),
+    Entry("GET", "/v1/images/{image:.+}", inspect, Scope.READ),
+    Entry("DELETE", "/v1/images/{image:.+}", remove, Scope.ADMIN),
 )
 
 

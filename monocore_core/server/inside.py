@@ -16,21 +16,23 @@ from attrs import evolve
 from monocore_core.errors import InvalidInput
 from monocore_core.logs import LogLine, LogQuery, LogReader, Stream, render_json, render_text
 from monocore_core.metrics import Sample, rates
+from monocore_core.model.access import Scope
 from monocore_core.serde import unstructure
 from monocore_core.server.app import Daemon, daemon_of
 from monocore_core.server.bodies import number, path_of, switch
 from monocore_core.server.processes import processes_of
+from monocore_core.server.routing import Room
 from monocore_core.server.streams import NDJSON, begin, stream_bytes, stream_lines
 
 T = TypeVar("T")
-ROUTES = web.RouteTableDef()
+ROUTES = Room()
 FORMATS = ("lines", "json", "raw")
 #: Seconds between two samples of a stream of them.
 EVERY = 1.0
 TAR = "application/x-tar"
 
 
-@ROUTES.get("/v1/sandboxes/{id}/logs")
+@ROUTES.get("/v1/sandboxes/{id}/logs", Scope.READ)
 async def logs(request: web.Request) -> web.StreamResponse:
     """What it wrote, and writes."""
     sandboxes = daemon_of(request).sandboxes
@@ -51,7 +53,7 @@ async def logs(request: web.Request) -> web.StreamResponse:
     return response
 
 
-@ROUTES.get("/v1/sandboxes/{id}/stats")
+@ROUTES.get("/v1/sandboxes/{id}/stats", Scope.READ)
 async def stats(request: web.Request) -> web.StreamResponse:
     """What it uses, once or again and again."""
     daemon = daemon_of(request)
@@ -61,7 +63,7 @@ async def stats(request: web.Request) -> web.StreamResponse:
     return web.json_response(_sample_view(await daemon.figures.now(identity), _latest(daemon, identity)))
 
 
-@ROUTES.get("/v1/stats")
+@ROUTES.get("/v1/stats", Scope.READ)
 async def all_stats(request: web.Request) -> web.Response:
     """What all that run use, as last measured."""
     daemon = daemon_of(request)
@@ -78,7 +80,7 @@ async def all_stats(request: web.Request) -> web.Response:
     return web.json_response({"stats": found})
 
 
-@ROUTES.get("/v1/sandboxes/{id}/top")
+@ROUTES.get("/v1/sandboxes/{id}/top", Scope.READ)
 async def top(request: web.Request) -> web.Response:
     """The processes in it."""
     life = daemon_of(request).sandboxes.life(request.match_info["id"])
@@ -86,7 +88,7 @@ async def top(request: web.Request) -> web.Response:
         return web.json_response({"processes": await processes_of(life.sandbox.guest)})
 
 
-@ROUTES.get("/v1/sandboxes/{id}/archive")
+@ROUTES.get("/v1/sandboxes/{id}/archive", Scope.RUN)
 async def read_archive(request: web.Request) -> web.StreamResponse:
     """A file or folder of it, as a tar."""
     life, path = daemon_of(request).sandboxes.life(request.match_info["id"]), path_of(request)
@@ -95,7 +97,7 @@ async def read_archive(request: web.Request) -> web.StreamResponse:
             return await stream_bytes(request, TAR, chunks)
 
 
-@ROUTES.put("/v1/sandboxes/{id}/archive")
+@ROUTES.put("/v1/sandboxes/{id}/archive", Scope.RUN)
 async def write_archive(request: web.Request) -> web.Response:
     """Unpack a tar into a folder of it."""
     life, path = daemon_of(request).sandboxes.life(request.match_info["id"]), path_of(request)

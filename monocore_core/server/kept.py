@@ -10,6 +10,7 @@ from aiohttp import web
 from monocore_core.engine import Engine
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.inventory import network_details, plugins_details, volume_details
+from monocore_core.model.access import Scope
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import table_of
 from monocore_core.server.routing import Entry
@@ -70,14 +71,14 @@ async def list_plugins(request: web.Request) -> web.Response:
 
 
 ENTRIES: Final = (
-    Entry("GET", "/v1/volumes", list_volumes),
-    Entry("POST", "/v1/volumes", make_volume),
-    Entry("POST", "/v1/volumes/prune", prune_volumes),
-    Entry("GET", "/v1/volumes/{name}", inspect_volume),
-    Entry("DELETE", "/v1/volumes/{name}", remove_volume),
-    Entry("GET", "/v1/networks", list_networks),
-    Entry("GET", "/v1/networks/{id}", inspect_network),
-    Entry("GET", "/v1/plugins", list_plugins),
+    Entry("GET", "/v1/volumes", list_volumes, Scope.READ),
+    Entry("POST", "/v1/volumes", make_volume, Scope.ADMIN),
+    Entry("POST", "/v1/volumes/prune", prune_volumes, Scope.ADMIN),
+    Entry("GET", "/v1/volumes/{name}", inspect_volume, Scope.READ),
+    Entry("DELETE", "/v1/volumes/{name}", remove_volume, Scope.ADMIN),
+    Entry("GET", "/v1/networks", list_networks, Scope.READ),
+    Entry("GET", "/v1/networks/{id}", inspect_network, Scope.READ),
+    Entry("GET", "/v1/plugins", list_plugins, Scope.READ),
 )
 
 

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from monocore_core.errors import ConfigError, DeadlineExceeded, InvalidInput, MonocoreError
 from monocore_core.guest.client import GuestProcess
 from monocore_core.guest.streams import ByteStream
+from monocore_core.model.access import Scope
 from monocore_core.model.guest import ProcessExit
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.runtime.output import SILENCE
@@ -135,7 +136,7 @@ async def execute(request: web.Request) -> web.StreamResponse:
         return web.json_response(await unless_gone(request, collected(process, wanted, data)))
 
 
-ENTRIES: Final = (Entry("POST", "/v1/sandboxes/{id}/exec", execute),)
+ENTRIES: Final = (Entry("POST", "/v1/sandboxes/{id}/exec", execute, Scope.RUN),)
 
 
 async def collected(process: GuestProcess, wanted: OneShot, data: bytes | None) -> dict[str, object]:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from monocore_core.config.project import parse_project, remote_reading
 from monocore_core.errors import InvalidInput, MonocoreError, NotFound
+from monocore_core.model.access import Scope
 from monocore_core.model.record import SandboxState
 from monocore_core.orchestrator.status import InstanceStatus, ProjectStatus, ServiceStatus
 from monocore_core.server.app import Daemon, daemon_of
@@ -115,10 +116,10 @@ async def remove(request: web.Request) -> web.Response:
 
 
 ENTRIES: Final = (
-    Entry("POST", "/up", up),
-    Entry("POST", "/down", down),
-    Entry("GET", "/status", status),
-    Entry("POST", "/remove", remove),
+    Entry("POST", "/up", up, Scope.ADMIN),
+    Entry("POST", "/down", down, Scope.ADMIN),
+    Entry("GET", "/status", status, Scope.READ),
+    Entry("POST", "/remove", remove, Scope.ADMIN),
 )
 
 

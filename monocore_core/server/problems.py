@@ -13,6 +13,7 @@ STATUSES: tuple[tuple[type[errors.MonocoreError], int], ...] = (
     (errors.InvalidInput, 400),
     (errors.NotFound, 404),
     (errors.Conflict, 409),
+    (errors.Unauthenticated, 401),
     (errors.Unauthorized, 403),
     (errors.NothingFits, 422),
     (errors.Unsupported, 422),

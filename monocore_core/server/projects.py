@@ -10,6 +10,7 @@ from aiohttp import web
 
 from monocore_core.config.project import Reading, load_project, parse_project, remote_reading
 from monocore_core.errors import InvalidInput
+from monocore_core.model.access import Scope
 from monocore_core.model.record import SettingsSource
 from monocore_core.model.service import Project
 from monocore_core.orchestrator.events import Progress, ServiceEvent, Told
@@ -17,27 +18,28 @@ from monocore_core.orchestrator.status import ProjectStatus
 from monocore_core.serde import structure, unstructure
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import inner_table, table_of, texts_of
+from monocore_core.server.routing import Room
 from monocore_core.server.telling import Work, told
 from monocore_core.server.views import view_of_event
 
-ROUTES = web.RouteTableDef()
+ROUTES = Room()
 
 
-@ROUTES.get("/v1/projects")
+@ROUTES.get("/v1/projects", Scope.READ)
 async def list_all(request: web.Request) -> web.Response:
     """Every project."""
     found = daemon_of(request).services.status()
     return web.json_response({"projects": [view(project) for project in found]})
 
 
-@ROUTES.get("/v1/projects/{name}")
+@ROUTES.get("/v1/projects/{name}", Scope.READ)
 async def inspect(request: web.Request) -> web.Response:
     """One project."""
     (found,) = daemon_of(request).services.status(request.match_info["name"])
     return web.json_response(view(found))
 
 
-@ROUTES.post("/v1/projects/up")
+@ROUTES.post("/v1/projects/up", Scope.ADMIN)
 async def up(request: web.Request) -> web.StreamResponse:
     """Bring services up."""
     table = await table_of(request)
@@ -65,7 +67,7 @@ async def up(request: web.Request) -> web.StreamResponse:
     return await _told(request, work, first={"project": project.name, "warnings": list(project.warnings)})
 
 
-@ROUTES.post("/v1/projects/{name}/down")
+@ROUTES.post("/v1/projects/{name}/down", Scope.ADMIN)
 async def down(request: web.Request) -> web.StreamResponse:
     """Stop services."""
     services, group = _names(await table_of(request))
@@ -77,7 +79,7 @@ async def down(request: web.Request) -> web.StreamResponse:
     return await _told(request, work)
 
 
-@ROUTES.post("/v1/projects/{name}/restart")
+@ROUTES.post("/v1/projects/{name}/restart", Scope.ADMIN)
 async def restart(request: web.Request) -> web.StreamResponse:
     """Stop services, and start them again."""
     services, group = _names(await table_of(request))
@@ -89,7 +91,7 @@ async def restart(request: web.Request) -> web.StreamResponse:
     return await _told(request, work)
 
 
-@ROUTES.post("/v1/projects/{name}/remove")
+@ROUTES.post("/v1/projects/{name}/remove", Scope.ADMIN)
 async def remove(request: web.Request) -> web.StreamResponse:
     """Remove what has stopped."""
     table = await table_of(request)

@@ -9,17 +9,20 @@ import signal
 from aiohttp import web
 
 from monocore_core.errors import Conflict, InvalidInput, NotFound
+from monocore_core.model.access import Scope
 from monocore_core.model.record import SandboxRecord, SandboxState
+from monocore_core.server.access import access_of, sees
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import checked_number, switch, table_of
+from monocore_core.server.routing import Reach, Room
 from monocore_core.server.views import view, view_of_end, whole_view
 
-ROUTES = web.RouteTableDef()
+ROUTES = Room()
 #: Longest that a stop may wait before force, seconds.
 MAX_GRACE = 3600.0
 
 
-@ROUTES.get("/v1/sandboxes")
+@ROUTES.get("/v1/sandboxes", Scope.READ, Reach.CHOSEN)
 async def list_all(request: web.Request) -> web.Response:
     """Those that run, or all."""
     records = daemon_of(request).sandboxes.all()
@@ -33,38 +36,40 @@ async def list_all(request: web.Request) -> web.Response:
     shown = [
         view(record)
         for record in records
-        if (not states or record.state in states) and all(_has(record, *label) for label in labels)
+        if (not states or record.state in states)
+        and sees(access_of(request), record)
+        and all(_has(record, *label) for label in labels)
     ]
     return web.json_response({"sandboxes": shown})
 
 
-@ROUTES.get("/v1/sandboxes/{id}")
+@ROUTES.get("/v1/sandboxes/{id}", Scope.READ)
 async def inspect(request: web.Request) -> web.Response:
     """Everything about one."""
     return web.json_response(whole_view(_record(request)))
 
 
-@ROUTES.delete("/v1/sandboxes/{id}")
+@ROUTES.delete("/v1/sandboxes/{id}", Scope.RUN)
 async def remove(request: web.Request) -> web.Response:
     """Forget one."""
     await daemon_of(request).sandboxes.remove(request.match_info["id"], force=switch(request, "force"))
     return web.Response(status=204)
 
 
-@ROUTES.post("/v1/sandboxes/prune")
+@ROUTES.post("/v1/sandboxes/prune", Scope.RUN, Reach.CHOSEN)
 async def prune(request: web.Request) -> web.Response:
     """Forget those that have exited."""
     sandboxes = daemon_of(request).sandboxes
     removed: list[str] = []
     for record in sandboxes.all():
-        if record.state is SandboxState.EXITED:
+        if record.state is SandboxState.EXITED and sees(access_of(request), record):
             with contextlib.suppress(NotFound, Conflict):  # somebody was quicker
                 await sandboxes.remove(record.id)
                 removed.append(record.id)
     return web.json_response({"removed": removed})
 
 
-@ROUTES.post("/v1/sandboxes/{id}/start")
+@ROUTES.post("/v1/sandboxes/{id}/start", Scope.RUN)
 async def start(request: web.Request) -> web.Response:
     """Start one, again or for the first time."""
     sandboxes = daemon_of(request).sandboxes
@@ -72,7 +77,7 @@ async def start(request: web.Request) -> web.Response:
     return web.json_response(view(life.record))
 
 
-@ROUTES.post("/v1/sandboxes/{id}/stop")
+@ROUTES.post("/v1/sandboxes/{id}/stop", Scope.RUN)
 async def stop(request: web.Request) -> web.Response:
     """Stop one; answers when nothing of it runs any more, or when nothing did."""
     sandboxes = daemon_of(request).sandboxes
@@ -84,7 +89,7 @@ async def stop(request: web.Request) -> web.Response:
     return web.json_response(view(sandboxes.book.now(record)))
 
 
-@ROUTES.post("/v1/sandboxes/{id}/kill")
+@ROUTES.post("/v1/sandboxes/{id}/kill", Scope.RUN)
 async def kill(request: web.Request) -> web.Response:
     """Send a signal to its command."""
     table = await table_of(request)
@@ -93,7 +98,7 @@ async def kill(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-@ROUTES.post("/v1/sandboxes/{id}/wait")
+@ROUTES.post("/v1/sandboxes/{id}/wait", Scope.RUN)
 async def wait(request: web.Request) -> web.Response:
     """How its run ended, when it has."""
     seconds = (await table_of(request)).get("timeout")

@@ -8,23 +8,25 @@ from collections.abc import AsyncGenerator, Mapping
 from aiohttp import web
 
 from monocore_core.errors import Unsupported
+from monocore_core.model.access import Scope
 from monocore_core.model.record import SandboxState
 from monocore_core.server.app import Daemon, daemon_of
 from monocore_core.server.bodies import number, switch, table_of
+from monocore_core.server.routing import Reach, Room
 from monocore_core.server.streams import stream_lines
 from monocore_core.server.views import view_of_happening
 
-ROUTES = web.RouteTableDef()
+ROUTES = Room()
 
 
-@ROUTES.get("/v1/health")
+@ROUTES.get("/v1/health", Scope.READ, Reach.NOTHING)
 async def health(request: web.Request) -> web.Response:
     """It answers."""
     del request
     return web.json_response({"status": "ok"})
 
 
-@ROUTES.get("/v1/info")
+@ROUTES.get("/v1/info", Scope.READ)
 async def info(request: web.Request) -> web.Response:
     """Who answers."""
     daemon = daemon_of(request)
@@ -41,7 +43,7 @@ async def info(request: web.Request) -> web.Response:
     )
 
 
-@ROUTES.post("/v1/shutdown")
+@ROUTES.post("/v1/shutdown", Scope.ADMIN)
 async def shutdown(request: web.Request) -> web.Response:
     """End the daemon; sandboxes run on, unless they are to be stopped first."""
     daemon = daemon_of(request)
@@ -51,7 +53,7 @@ async def shutdown(request: web.Request) -> web.Response:
     return web.json_response({"ending": True, "stop": stop}, status=202)
 
 
-@ROUTES.get("/v1/events")
+@ROUTES.get("/v1/events", Scope.READ)
 async def events(request: web.Request) -> web.StreamResponse:
     """What happened after the event of that number, and what happens."""
     after = number(request, "after")
@@ -61,7 +63,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     )
 
 
-@ROUTES.get("/v1/metrics")
+@ROUTES.get("/v1/metrics", Scope.READ)
 async def metrics(request: web.Request) -> web.Response:
     """Figures for Prometheus."""
     try:

@@ -1,32 +1,42 @@
-"""The table of routes that are entries (:mod:`.routing`)."""
+"""Every route of the application. What is not here is not served."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from monocore_core.model.access import Scope
 from monocore_core.server import (
+    attach,
     creation,
     describing,
     dial,
     files,
     images,
+    inside,
     kept,
     oneshot,
     original,
     pausing,
+    projects,
+    sandboxes,
     system,
 )
 from monocore_core.server.routing import Entry
 
 ENTRIES: Final[tuple[Entry, ...]] = (
+    *system.ROUTES.entries,
+    *sandboxes.ROUTES.entries,
+    *pausing.ROUTES.entries,
+    *inside.ROUTES.entries,
+    *projects.ROUTES.entries,
+    *attach.ROUTES.entries,
     *creation.ENTRIES,
     *dial.ENTRIES,
     *files.ENTRIES,
     *oneshot.ENTRIES,
     *images.ENTRIES,
     *kept.ENTRIES,
-    *pausing.ENTRIES,
     *original.ENTRIES,
     *describing.ENTRIES,
-    Entry("GET", "/metrics", system.metrics),  # where Prometheus looks
+    Entry("GET", "/metrics", system.metrics, Scope.READ),  # where Prometheus looks
 )

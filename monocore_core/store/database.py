@@ -68,6 +68,11 @@ MIGRATIONS = (
         settled INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL, body TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 Row = tuple[object, ...]
