@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum
 
 from aiohttp import web
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from monocore_core.model.access import Scope
 
@@ -28,6 +28,10 @@ class Reach(Enum):
     """Of everything: refused to tokens that are limited."""
 
 
+def _usual_reach(entry: Entry) -> Reach:
+    return Reach.SANDBOX if f"{entry.path}/".startswith(f"{_OF_ONE}/") else Reach.HOME
+
+
 @frozen
 class Entry:
     """One route.
@@ -44,16 +48,12 @@ class Entry:
     path: str
     handler: Handler
     scope: Scope
-    reach: Reach = field()
+    reach: Reach = field(default=Factory(_usual_reach, takes_self=True))
 
     @property
     def canonical(self) -> str:
         """The path as aiohttp names it: without the patterns of its parameters."""
         return re.sub(r"\{(\w+):[^}]*\}", r"{\1}", self.path)
-
-    @reach.default
-    def _usual_reach(self) -> Reach:
-        return Reach.SANDBOX if f"{self.path}/".startswith(f"{_OF_ONE}/") else Reach.HOME
 
 
 @define(eq=False)
