@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.globals import Globals
+from monocore_core.cli.reach import place_for, reach
 from monocore_core.client.api import Api, target
 from monocore_core.client.connection import NobodyListens
 from monocore_core.client.tables import whole
@@ -124,8 +125,6 @@ def _idle(text: str) -> float:
 
 
 def _api(options: Globals) -> Api:
-    from monocore_core.cli.reach import place_for
-
     return Api(str(place_for(options).socket))
 
 
@@ -142,7 +141,11 @@ def _status(options: Globals) -> int:
 
 
 def _stop(options: Globals, *, sandboxes: bool) -> int:
-    """Have it end, and wait until it has. That there is none is no error."""
+    """Have it end, and wait until it has. That there is none is no error, but what an earlier one left running is stopped, too."""
+    if sandboxes:
+        if not place_for(options).home.is_dir():
+            return 0
+        reach(options)
     api = _api(options)
     try:
         pid = whole(api.call("GET", target("info")), "pid")

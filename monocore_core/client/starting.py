@@ -34,6 +34,8 @@ DEADLINE, IDLE_EXIT = 30.0, 600
 #: Bytes that it may say instead of being ready.
 MAX_SAID = 64 * 1024
 LOG = "daemon.log"
+#: Bytes of the log that the next daemon may add to.
+MAX_LOG = 8 * 1024 * 1024
 _LOCK = "daemon.starting"
 _ERROR = "monocore: error: "
 #: Seconds between two looks for a daemon that somebody else starts.
@@ -115,6 +117,7 @@ def _spawn(place: Place, environ: Mapping[str, str], writer: int) -> None:
     if place.config is not None:
         words += ["--config", str(place.config)]
     try:
+        _make_room(place.home / LOG)
         log = os.open(
             place.home / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
@@ -136,6 +139,13 @@ def _spawn(place: Place, environ: Mapping[str, str], writer: int) -> None:
     finally:
         os.close(log)
     started.returncode = 0  # it is meant to outlive us: no warning that it runs on
+
+
+def _make_room(log: Path) -> None:
+    """A log that has grown long becomes the one before, whose own is given up."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > MAX_LOG:
+            log.replace(log.with_suffix(".log.1"))
 
 
 def _hear(reader: int, deadline: float) -> bytes:

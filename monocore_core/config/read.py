@@ -86,6 +86,8 @@ def read_value(node: Node, kind: object, problems: Problems) -> object:
         problems.add(node.place, f"expected {nouns}, got {kind_of(_shown(node))}")
         return _FAILED
     arm = fitting[0]
+    if arm is object:
+        return plain(node)
     if get_origin(arm) is Annotated:
         return _formed(node, cast("Form", get_args(arm)[1]), problems)
     if node.table is not None:
@@ -123,7 +125,7 @@ def _mapping(node: Node, kind: object, problems: Problems) -> object:
 
 
 def _attrs(node: Node, kind: object, problems: Problems) -> object:
-    return plain(node) if kind is object else read_table(node, cast("type[object]", kind), problems)
+    return read_table(node, cast("type[object]", kind), problems)
 
 
 def _arms(kind: object) -> tuple[object, ...]:

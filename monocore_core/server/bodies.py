@@ -59,16 +59,33 @@ def order_of(table: Mapping[str, object]) -> SandboxOrder:
     Raises:
         ConfigError: with every problem. InvalidInput: values that are good alone and not together.
     """
-    return structure(table, SandboxOrder, "the order") if "sandbox" in table else parse_sandbox(table)
+    if "sandbox" not in table:
+        return parse_sandbox(table)
+    order = structure(table, SandboxOrder, "the order")
+    if order.command is not None:
+        _refuse_passing_on(order.command)
+    return order
 
 
 def command_of(table: Mapping[str, object]) -> CommandRequest:
     """A further process.
 
     Raises:
-        ConfigError: with every problem.
+        ConfigError: with every problem. InvalidInput: a variable without a value.
     """
-    return structure(table, CommandRequest, "the command")
+    command = structure(table, CommandRequest, "the command")
+    _refuse_passing_on(command)
+    return command
+
+
+def _refuse_passing_on(command: CommandRequest) -> None:
+    """Clients pass on what is theirs, before they send it; the daemon's own environment is nobody's."""
+    for word in command.env:
+        if "=" not in word:
+            raise InvalidInput(
+                f"variable {word[:80]!r} has no value",
+                hint="write NAME=value: the daemon passes on nothing of its environment",
+            )
 
 
 def switch(request: web.Request, name: str, default: bool = False) -> bool:

@@ -463,3 +463,8 @@ def test_the_example_of_the_documentation() -> None:
     assert project.name == "shop"
     assert [one.name for one in project.services] == ["web", "db", "cache"]
     assert project.warnings == ()
+
+
+def test_options_of_backends_may_be_lists() -> None:
+    text = "[plugins.image]\nimage = []\nother = [{ a = [1] }]\n[[service]]\nname = 'web'\nbase = 'nginx'\n"
+    assert [one.name for one in project_of(text).services] == ["web"]

@@ -1,0 +1,18 @@
+"""Bodies of requests as values."""
+
+import pytest
+
+from monocore_core.errors import InvalidInput
+from monocore_core.server.bodies import command_of, order_of
+
+
+def test_a_command_passes_on_nothing_of_the_daemons_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "of the daemon")
+    command = {"args": ["env"], "env": ["A=1", "SECRET"]}
+    for read, table in (
+        (command_of, command),
+        (order_of, {"sandbox": {"image": "alpine"}, "command": command}),
+    ):
+        with pytest.raises(InvalidInput, match="'SECRET' has no value"):
+            read(table)
+    assert command_of({"args": ["env"], "env": ["A=1", "B="]}).env == ("A=1", "B=")
