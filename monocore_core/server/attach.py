@@ -332,10 +332,8 @@ async def _send_all(socket: web.WebSocketResponse, listening: Listening) -> None
 async def _attend_exec(client: Client, process: GuestProcess) -> None:
     """Serve the client of a further process. When it leaves, the process is hung up on, and then killed."""
     client.serve(process, stdin=True)
-    copying = [
-        asyncio.create_task(_copy(client.socket, mark, source))
-        for mark, source in ((OUT, process.stdout), (ERR, process.stderr))
-    ]
+    flows = [_Flow(OUT, process.stdout), _Flow(ERR, process.stderr)]
+    copying = [asyncio.create_task(flow.copy(client.socket)) for flow in flows]
     ending = asyncio.create_task(process.wait())
     try:
         await _first_of(client.gone, ending)
@@ -346,7 +344,8 @@ async def _attend_exec(client: Client, process: GuestProcess) -> None:
                 raise error
             return
         ended = ending.result()
-        await _drained(copying, client)
+        for flow, copy in zip(flows, copying, strict=True):
+            await _drained(flow, copy, client)
         with contextlib.suppress(ConnectionError):
             await client.socket.send_json({"exit": view_of_exit(ended)})
     finally:
@@ -369,17 +368,32 @@ async def hang_up(process: GuestProcess, ending: asyncio.Task[ProcessExit]) -> N
                 return
 
 
-async def _copy(socket: web.WebSocketResponse, mark: int, source: ByteStream) -> None:
-    with contextlib.suppress(ConnectionError):
-        while data := await source.read(MAX_CHUNK):
-            await socket.send_bytes(bytes([mark]) + data)
-        await socket.send_bytes(bytes([mark]))
+@define(eq=False)
+class _Flow:
+    """One of a process's outputs on its way to the client."""
+
+    mark: int
+    source: ByteStream
+    moved: int = field(default=0, init=False)
+    sending: bool = field(default=False, init=False)
+
+    async def copy(self, socket: web.WebSocketResponse) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await self.source.read(MAX_CHUNK):
+                self.sending = True
+                await socket.send_bytes(bytes([self.mark]) + data)
+                self.sending = False
+                self.moved += 1
+            await socket.send_bytes(bytes([self.mark]))
 
 
-async def _drained(copying: list[asyncio.Task[None]], client: Client) -> None:
-    """Wait for the end of a process's output; its children may hold it open: what is silent for a while is given up."""
-    for task in copying:
+async def _drained(flow: _Flow, task: asyncio.Task[None], client: Client) -> None:
+    """Wait for the end of a process's output, however slowly it is taken; its children may hold it open: what is silent for a while is given up."""
+    while not task.done() and not client.gone.done():
+        before = flow.moved
         await _first_of(task, client.gone, limit=SILENCE)
+        if flow.moved == before and not flow.sending:
+            return
 
 
 async def _first_of(

@@ -107,7 +107,11 @@ def test_garbage_behind_the_end_is_refused() -> None:
             run(whole + b"garbage, and some more of it")
 
 
-@pytest.mark.parametrize(("kind", "one"), [(GzipInflater, gzip.compress(b"")), (ZstdInflater, SKIPPABLE)])
+@pytest.mark.parametrize(
+    ("kind", "one"),
+    [(GzipInflater, gzip.compress(b"", mtime=0)), (ZstdInflater, SKIPPABLE)],
+    ids=["gzip", "zstd"],
+)
 def test_the_number_of_members_is_bounded(
     monkeypatch: pytest.MonkeyPatch, kind: type[Inflater], one: bytes
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import signal
 import stat
@@ -214,6 +215,19 @@ def test_a_slow_reader_loses_nothing(home: Home) -> None:
         assert client.stdout is not None
         time.sleep(1.0)  # the output of a command that nobody reads
         assert len(client.stdout.read()) == count
+        assert client.wait(LIMIT) == 0
+
+
+def test_a_further_command_has_ended_long_before_its_output_was_read(home: Home, sandbox: str) -> None:
+    count = 4 * 1024 * 1024
+    script = f"head -c {count} /dev/zero | tr '\\0' x"
+    with home.start("exec", sandbox, "sh", "-c", script) as client:
+        assert client.stdout is not None
+        found = 0
+        while data := os.read(client.stdout.fileno(), 128 * 1024):
+            found += len(data)
+            time.sleep(0.1)  # a reader that is slow to the end
+        assert found == count
         assert client.wait(LIMIT) == 0
 
 
