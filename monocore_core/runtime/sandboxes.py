@@ -283,6 +283,11 @@ class Sandboxes:
             if life is not None:
                 await life.stop(0, number=signal.SIGKILL)
                 await asyncio.shield(life.over)
+        life = self._lives.get(record.id)
+        if (
+            life is not None and life.ended.done()
+        ):  # whoever waited for its end was told; what is left of it goes in a moment
+            await asyncio.shield(life.over)
         async with self.book.lock(record):
             record = self.book.now(record)
             if record.state.live and record.id in self.book:
