@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -13,10 +15,11 @@ from typing import TypeVar
 from aiohttp import web
 from attrs import evolve
 
-from monocore_core.errors import InvalidInput
+from monocore_core.errors import InvalidInput, MonocoreError
 from monocore_core.logs import LogLine, LogQuery, LogReader, Stream, render_json, render_text
 from monocore_core.metrics import Sample, rates
 from monocore_core.model.access import Scope
+from monocore_core.model.record import SandboxState
 from monocore_core.serde import unstructure
 from monocore_core.server.app import Daemon, daemon_of
 from monocore_core.server.bodies import number, path_of, switch
@@ -29,6 +32,8 @@ ROUTES = Room()
 FORMATS = ("lines", "json", "raw")
 #: Seconds between two samples of a stream of them.
 EVERY = 1.0
+#: Seconds for which a sample of everything is new enough, and how many are measured at once.
+FRESH, MEASURED_AT_ONCE = 2.0, 8
 TAR = "application/x-tar"
 
 
@@ -65,10 +70,26 @@ async def stats(request: web.Request) -> web.StreamResponse:
 
 @ROUTES.get("/v1/stats", Scope.READ)
 async def all_stats(request: web.Request) -> web.Response:
-    """What all that run use, as last measured."""
+    """What all that run use: as measured a moment ago, or now."""
     daemon = daemon_of(request)
+    running = [
+        one for one in daemon.sandboxes.all() if one.state in (SandboxState.RUNNING, SandboxState.PAUSED)
+    ]
+    oldest = time.time_ns() - int(FRESH * 1e9)
+    at_once = asyncio.Semaphore(MEASURED_AT_ONCE)
+
+    async def measure(identity: str) -> None:
+        latest = _latest(daemon, identity)
+        if latest is None or latest.time_ns < oldest:
+            async with at_once:
+                with contextlib.suppress(
+                    MonocoreError
+                ):  # it ends, or is paused: what was measured before is told
+                    await daemon.figures.now(identity)
+
+    await asyncio.gather(*(measure(record.id) for record in running))
     found: dict[str, object] = {}
-    for record in daemon.sandboxes.all():
+    for record in running:
         history = daemon.figures.history(record.id)
         if history is not None and (latest := history.latest) is not None:
             rate = history.rates()
