@@ -6,7 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,16 +39,10 @@ def image(registry: LocalRegistry) -> str:
     return registry.push(busybox_image(), "http/busybox")
 
 
-@pytest.fixture(scope="package")
-def socket(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Of a daemon that serves; at its end nothing of any sandbox may be left."""
-    home = tmp_path_factory.mktemp("http") / "home"
-
-    async def pull() -> None:
-        async with Engine.open(Settings(home)) as engine:
-            await engine.pull(image, Platform.host())
-
-    asyncio.run(pull())
+@contextmanager
+def serving(home: Path) -> Generator[Path]:
+    """The socket of a daemon that serves; at its end nothing of any sandbox may be left."""
+    home.mkdir(mode=0o700, exist_ok=True)
     reader, writer = os.pipe()
     with (
         (home / "daemon.log").open("wb") as log,
@@ -75,6 +70,20 @@ def socket(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     told = (home / "daemon.log").read_text()
     assert process.returncode == 0, told
     assert "Traceback" not in told, told
+
+
+@pytest.fixture(scope="package")
+def socket(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Of the daemon that has the image."""
+    home = tmp_path_factory.mktemp("http") / "home"
+
+    async def pull() -> None:
+        async with Engine.open(Settings(home)) as engine:
+            await engine.pull(image, Platform.host())
+
+    asyncio.run(pull())
+    with serving(home) as path:
+        yield path
 
 
 @pytest.fixture(scope="package")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Protocol, cast
 
 import pytest
@@ -15,6 +16,7 @@ from monocore_core.client.api import Api, quote
 from monocore_core.client.connection import exchange
 from monocore_core.client.tables import Table, inner, items, table, tables, text
 from monocore_core.server.operations import OPERATIONS
+from tests.integration.http.conftest import serving
 
 pytestmark = pytest.mark.integration
 LIMIT = 90.0
@@ -41,6 +43,13 @@ JSON = st.recursive(
     lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(max_size=8), inside, max_size=3),
     max_leaves=6,
 )
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Of a daemon of our own: what is sent at random may well remove an image."""
+    with serving(tmp_path_factory.mktemp("openapi") / "home") as path:
+        yield Api(str(path))
 
 
 @pytest.fixture(scope="module")

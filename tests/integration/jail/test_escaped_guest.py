@@ -67,7 +67,7 @@ class World:
 @pytest.fixture(scope="module")
 def world() -> Generator[World]:
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mc-jail-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mc-jail-", dir="/tmp")))
         folder.chmod(0o755)
         stage = folder / "stage"
         stage.mkdir()
