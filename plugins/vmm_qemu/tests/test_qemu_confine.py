@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from monocore_vmm_qemu import CAPABILITIES
-from monocore_vmm_qemu.confine import CALLS, jail_of, libraries
+from monocore_vmm_qemu.confine import CALLS, jail_of, kvm_groups, libraries
 from monocore_vmm_qemu.descriptors import Sets
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.vmm import open_vmm
@@ -161,3 +161,17 @@ async def test_a_jail_that_cannot_be_whole_is_told_or_refused(
     warnings = [event for event in told if isinstance(event, Warned)]
     assert len(warnings) == 1
     assert "less of a jail" in warnings[0].text
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "groups"),
+    [(0o666, 0, ()), (0o660, 4242, (4242,)), (0o660, 0, None), (0o600, 4242, None), (0o640, 4242, None)],
+)
+@pytest.mark.root
+def test_who_may_use_kvm(tmp_path: Path, mode: int, group: int, groups: tuple[int, ...] | None) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    os.chown(device, 0, group)
+    device.chmod(mode)
+    assert kvm_groups(device) == groups
+    assert kvm_groups(tmp_path / "none") == ()

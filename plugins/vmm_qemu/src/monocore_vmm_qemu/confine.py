@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -60,6 +61,7 @@ _CAP_NET_BIND_SERVICE = 10
 _PRIVILEGED_PORTS = 1024
 _TRIPLETS: Final = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 _KVM = Path("/dev/kvm")
+_GROUP, _EVERYBODY = stat.S_IRGRP | stat.S_IWGRP, stat.S_IROTH | stat.S_IWOTH
 _DEVICES = (Path("/dev/null"), Path("/dev/urandom"))
 _DATA = ("share/qemu", "share/seabios", "lib/ipxe/qemu")
 
@@ -93,12 +95,15 @@ def jail_of(spec: MachineSpec, binary: Path, kernel: Path, identity: Identity | 
     return _with_sockets(jail, spec.attachment) if isinstance(spec.attachment, UserMode) else jail
 
 
-def kvm_groups(device: Path = _KVM) -> tuple[int, ...]:
-    """The group whose members may open KVM."""
+def kvm_groups(device: Path = _KVM) -> tuple[int, ...] | None:
+    """The groups that one must be in to open KVM; None where only root may, as on a host whose udev has no rule for it."""
     try:
-        return (device.stat().st_gid,)
+        found = device.stat()
     except OSError:
         return ()
+    if found.st_mode & _EVERYBODY == _EVERYBODY:
+        return ()
+    return (found.st_gid,) if found.st_mode & _GROUP == _GROUP and found.st_gid else None
 
 
 def libraries(binary: Path, root: Path = Path("/")) -> tuple[tuple[Path, ...], Mapping[Path, str]]:

@@ -62,7 +62,9 @@ class Starting:
         console = sets.add(self.facts.console_fd)
         binary = self.facts.binary.resolve()
         facts = evolve(self.facts, binary=binary, handed=Handed(tuple(sets.pairs), disks, console))
-        identity = allocate(groups=kvm_groups() if facts.kvm else ()) if may_become_others() else None
+        groups = kvm_groups() if facts.kvm else ()
+        # where nobody but root may use KVM, QEMU is root in a namespace of users that has nobody else
+        identity = allocate(groups=groups) if may_become_others() and groups is not None else None
         try:
             if identity is not None:
                 _let_read(facts.kernel)
