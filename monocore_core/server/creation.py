@@ -19,7 +19,7 @@ from monocore_core.server.app import Daemon, daemon_of
 from monocore_core.server.bodies import order_of, switch, table_of
 from monocore_core.server.idempotency import Wish
 from monocore_core.server.routing import Entry, Reach
-from monocore_core.server.vanishing import unless_gone
+from monocore_core.server.vanishing import is_gone, unless_gone
 from monocore_core.server.views import view
 
 
@@ -35,6 +35,9 @@ async def create(request: web.Request) -> web.Response:
         order = evolve(order, labels={**order.labels, **wish.labels})
     record, new = await unless_gone(request, _once(daemon, access, wish, order, start=start))
     book = daemon.sandboxes.book
+    if wish is None and is_gone(request):  # it went away in the moment in which the sandbox began to run
+        await asyncio.shield(asyncio.ensure_future(daemon.sandboxes.remove(record.id, force=True)))
+        raise ConnectionResetError("the client went away")
     if not new and record.id not in book:
         raise Conflict(
             f"sandbox {record.name} was made by an earlier request of this key, and is gone",

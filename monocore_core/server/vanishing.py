@@ -13,10 +13,14 @@ T = TypeVar("T")
 LOOK: Final = 0.25
 
 
+def is_gone(request: web.Request) -> bool:
+    """Whether the client's connection is lost."""
+    return request.transport is None or request.transport.is_closing()
+
+
 async def gone(request: web.Request) -> None:
     """Returns when the client's connection is lost."""
-    transport = request.transport
-    while transport is not None and not transport.is_closing():  # noqa: ASYNC110 - nobody sets an event
+    while not is_gone(request):  # noqa: ASYNC110 - nobody sets an event
         await asyncio.sleep(LOOK)
 
 
