@@ -16,7 +16,7 @@ from monocore_core.client.api import Api, quote
 from monocore_core.client.connection import exchange
 from monocore_core.client.tables import Table, inner, items, table, tables, text
 from monocore_core.server.operations import OPERATIONS
-from tests.integration.http.conftest import serving
+from tests.integration.served import serving
 
 pytestmark = pytest.mark.integration
 LIMIT = 90.0
