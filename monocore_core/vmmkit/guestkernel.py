@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -169,7 +170,11 @@ def _store(content: bytes, cache: Path) -> Path:
 
 
 def _link(link: Path, target: Path) -> None:
-    temporary = link.with_name(f".{link.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    """Point ``link`` at ``target``, whatever else does so at the same time, in this process or another."""
+    temporary = link.with_name(f".{link.name}.{secrets.token_hex(8)}")
     temporary.symlink_to(target.name)
-    temporary.replace(link)
+    try:
+        temporary.replace(link)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

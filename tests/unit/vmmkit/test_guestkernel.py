@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def test_an_emptied_cache_is_filled_again(library: Path, tmp_path: Path) -> None
     made.path.unlink()
     assert prepare(library, "amd64", tmp_path) == made
     assert made.path.is_file()
+
+
+def test_starts_at_once_take_it_out_beside_one_another(library: Path, tmp_path: Path) -> None:
+    for attempt in range(20):
+        cache = tmp_path / str(attempt)
+        with ThreadPoolExecutor(8) as threads:
+            made = list(threads.map(lambda _: prepare(library, "amd64", cache), range(8)))  # noqa: B023 - ends here
+        assert len(set(made)) == 1
+        assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.needs("readelf", "binutils")
