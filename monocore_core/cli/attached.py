@@ -139,7 +139,9 @@ class _Attendance:
         self._wishes = wishes
         self._stack = stack
         # stays open: a thread that is stuck in a write may use it as long as the process lasts
-        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake, self._waker = os.pipe()
+        for end in (self._wake, self._waker):
+            os.set_blocking(end, False)
         stack.enter_context(_signals(self._waker))
         self._outflows = {number: Outflow(fd, self._news) for number, fd in ((1, STDOUT), (2, STDERR))}
         self._started: Started | None = None

@@ -22,7 +22,7 @@ def pack(source: str, called: str, *, archive: bool = False) -> Iterator[bytes]:
     Raises:
         StorageError: something cannot be read.
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe()
     failed: list[Exception] = []
 
     def write() -> None:

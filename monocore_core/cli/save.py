@@ -108,15 +108,13 @@ def _sink(output: str | None) -> Generator[BinaryIO]:
 def _appearing(target: Path) -> Generator[BinaryIO]:
     """A file without a name, which the kernel deletes however we end, until it is complete and takes its place.
 
-    Where the file system knows no such files, it has another name meanwhile.
+    Where the system or the file system knows no such files, it has another name meanwhile.
     """
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}")
-    try:
-        fd, nameless = os.open(target.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666), True
-    except OSError as error:
-        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
-            raise
-        fd, nameless = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), False
+    fd = _nameless(target.parent)
+    nameless = fd is not None
+    if fd is None:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
             yield file
@@ -127,6 +125,18 @@ def _appearing(target: Path) -> Generator[BinaryIO]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _nameless(folder: Path) -> int | None:
+    """A file in ``folder`` that has no name; None where there are no such files."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            raise
+        return None
 
 
 def _link(fd: int, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import select
 import sys
 import time
@@ -19,6 +18,7 @@ from monocore_core.client.connection import NobodyListens
 from monocore_core.client.tables import whole
 from monocore_core.errors import DeadlineExceeded, InvalidInput
 from monocore_core.model.daemon import DaemonSettings
+from monocore_core.processes import watch
 
 #: Seconds that a daemon gets to end, beside what its sandboxes get to.
 ENDING = 60.0
@@ -149,17 +149,17 @@ def _stop(options: Globals, *, sandboxes: bool) -> int:
     api = _api(options)
     try:
         pid = whole(api.call("GET", target("info")), "pid")
-        handle = os.pidfd_open(pid)
+        handle = watch(pid)
     except (NobodyListens, ProcessLookupError):
         return 0
     try:
         api.call("POST", target("shutdown"), {"stop": sandboxes})
         poll = select.poll()
-        poll.register(handle, select.POLLIN)
+        poll.register(handle.fileno(), select.POLLIN)
         if not poll.poll(None if sandboxes else ENDING * 1000):
             raise DeadlineExceeded(f"the daemon, process {pid}, did not end within {ENDING:g} s")
     finally:
-        os.close(handle)
+        handle.close()
     return 0
 
 

@@ -14,6 +14,7 @@ from monocore_core.config.check import Host
 from monocore_core.config.find import FILE_NAME, find_file
 from monocore_core.config.project import Reading, load_project
 from monocore_core.errors import NotFound
+from monocore_core.hostcalls.processors import usable
 from monocore_core.model.service import Project, Service
 
 _PROFILES = "MONOCORE_PROFILES"
@@ -108,4 +109,4 @@ def shown(path: Path) -> str:
 def this_host() -> Host:
     """What this machine has."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Host(len(os.sched_getaffinity(0)), memory)
+    return Host(usable(), memory)

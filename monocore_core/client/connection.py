@@ -14,9 +14,10 @@ from types import TracebackType
 from typing import Self
 
 from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, Unreachable
+from monocore_core.hostcalls.paths import short
 
-#: Longest path that a ``sockaddr_un`` holds, bytes.
-MAX_PATH = 107
+#: Longest path that a ``sockaddr_un`` holds everywhere, bytes.
+MAX_PATH = 103
 #: Bytes of one line of a head, and lines of it.
 MAX_LINE, MAX_HEADERS = 16 * 1024, 128
 #: Bytes of a body that is read whole, and of one line of one that is not.
@@ -43,7 +44,7 @@ def connect(path: str) -> socket.socket:
         NobodyListens: nobody listens there.
         Unreachable: it cannot be connected to.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(CONNECTING)
         with _short(path) as name:
@@ -81,16 +82,13 @@ def _unconnected(path: str, error: OSError) -> Unreachable:
 
 @contextlib.contextmanager
 def _short(path: str) -> Generator[str]:
-    """A name for ``path`` that fits: its folder, opened, is reached by its descriptor."""
+    """A name for ``path`` that fits."""
     if len(os.fsencode(path)) <= MAX_PATH:
         yield path
         return
     folder, name = os.path.split(path)
-    fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{fd}/{name}"
-    finally:
-        os.close(fd)
+    with short(folder) as prefix:
+        yield f"{prefix}/{name}"
 
 
 class Wire:

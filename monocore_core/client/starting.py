@@ -83,7 +83,7 @@ def _turn(home: Path) -> Generator[None]:
 
 def _start(place: Place, environ: Mapping[str, str]) -> None:
     deadline = time.monotonic() + DEADLINE
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe()
     try:
         try:
             _spawn(place, environ, writer)

@@ -100,7 +100,9 @@ def copy_range(source: int, position: int, target: int, at: int, length: int, *,
 
 
 def _in_kernel(source: int, position: int, target: int, at: int, count: int) -> int:
-    """Bytes copied; 0 where these two files do not allow it."""
+    """Bytes copied; 0 where these two files, or this system, do not allow it."""
+    if not hasattr(os, "copy_file_range"):
+        return 0
     try:
         return os.copy_file_range(source, target, count, offset_src=position, offset_dst=at)
     except OSError as error:

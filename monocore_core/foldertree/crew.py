@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
+
+from monocore_core.hostcalls.processors import usable
 
 #: Pieces of work that may wait, for each thread: bounds open folders.
 AHEAD = 2
@@ -15,7 +16,7 @@ AHEAD = 2
 
 def threads_here() -> int:
     """More than processors, since some of them wait for the disk."""
-    return min(8, len(os.sched_getaffinity(0)) + 1)
+    return min(8, usable() + 1)
 
 
 class Crew:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 
 from attrs import field, frozen
 
@@ -12,6 +14,7 @@ from monocore_core.erofs import Node
 from monocore_core.errors import Corrupt, StorageError, Unsupported
 from monocore_core.foldertree.content import Content
 from monocore_core.foldertree.notes import Notes
+from monocore_core.hostcalls import attributes
 from monocore_core.layertree import show
 from monocore_core.model.rootfs import Ownership
 
@@ -96,7 +99,7 @@ class Keep:
             mode = _without_privileges(node)
             mode |= 0o700 if node.children is not None else 0o600  # what we made we must be able to read
         for name, value in node.xattrs.items():
-            self._attribute(descriptor, name, value, path, follow=True)
+            self._attribute(partial(attributes.set_open, descriptor), name, value, path)
         os.fchmod(descriptor, mode)
         os.utime(descriptor, ns=(node.mtime_ns, node.mtime_ns))
 
@@ -108,9 +111,8 @@ class Keep:
             except OSError as error:
                 self._lost_owner(error, -1, node, path)
         if node.xattrs:
-            reached = b"/proc/self/fd/%d/%s" % (at, name)
             for attribute, value in node.xattrs.items():
-                self._attribute(reached, attribute, value, path, follow=False)
+                self._attribute(partial(attributes.set_named, at, name), attribute, value, path)
         if not stat.S_ISLNK(node.mode):
             os.chmod(name, node.mode & 0o7777, dir_fd=at)
         os.utime(name, ns=(node.mtime_ns, node.mtime_ns), dir_fd=at, follow_symlinks=False)
@@ -143,20 +145,20 @@ class Keep:
     def _override(self, descriptor: int, node: Node, path: bytes) -> None:
         value = b"%d:%d:0%o" % (node.uid, node.gid, node.mode & 0o7777)
         try:
-            os.setxattr(descriptor, OVERRIDE, value)
+            attributes.set_open(descriptor, OVERRIDE, value)
         except OSError as error:
             if error.errno not in _NO_XATTR:
                 raise
             self.notes.add("its owner was not kept: this file system takes no user.* attributes", path)
 
     def _attribute(
-        self, target: int | bytes, name: bytes, value: bytes, path: bytes, *, follow: bool
+        self, give: Callable[[bytes, bytes], None], name: bytes, value: bytes, path: bytes
     ) -> None:
         if name == _OVERRIDE and self.ownership is Ownership.OVERRIDE_STAT:
             self.notes.add(f"the image's own {OVERRIDE} was left out", path)
             return
         try:
-            os.setxattr(target, name, value, follow_symlinks=follow)
+            give(name, value)
         except OSError as error:
             if error.errno in _XATTR_TOO_LARGE:
                 raise Unsupported(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monocore_core.errors import InvalidInput, StorageError
+from monocore_core.hostcalls.paths import short
 from monocore_core.store.atomic import storage_errors
 
 #: First descriptor of socket activation.
@@ -36,7 +37,7 @@ def listening(path: Path) -> Generator[socket.socket]:
             yield given
         return
     with storage_errors(f"listen on {path}"):
-        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with _bound(folder, path) as listener:
             ours = _identity(folder, path.name)
@@ -53,14 +54,13 @@ def listening(path: Path) -> Generator[socket.socket]:
 
 @contextmanager
 def _bound(folder: int, path: Path) -> Generator[socket.socket]:
-    # a path through a descriptor is short, whatever the folder's is: sockets have room for 107 bytes
-    short = f"/proc/self/fd/{folder}/{path.name}"
     with storage_errors(f"listen on {path}"), contextlib.suppress(FileNotFoundError):
         os.unlink(path.name, dir_fd=folder)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as listener:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         before = os.umask(0o177)
         try:
-            listener.bind(short)
+            with short(path.parent) as prefix:
+                listener.bind(f"{prefix}/{path.name}")
         except OSError as error:
             raise StorageError(f"cannot listen on {path}: {error.strerror or error}") from error
         finally:

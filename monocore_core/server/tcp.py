@@ -85,7 +85,7 @@ def check_exposure(addresses: tuple[Address, ...], *, secure: bool, allow_plain:
 @contextmanager
 def _bound(address: IPv4Address | IPv6Address, port: int) -> Generator[socket.socket]:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as sock:
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -1,18 +1,16 @@
 """Unix sockets in a machine's folder, whatever the length of its path.
 
-A socket's address holds 107 bytes, a path may hold 4095: the folder is opened and reached through ``/proc/self/fd``. A VMM that
-gets sockets that listen already binds nothing, and a connection never comes too early.
+They are reached by a short name of the folder (:mod:`monocore_core.hostcalls.paths`). A VMM that gets sockets that listen already binds
+nothing, and a connection never comes too early.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 from monocore_core.errors import MachineError
+from monocore_core.hostcalls.paths import short
 
 #: The agent's channel.
 AGENT_SOCKET = "agent.sock"
@@ -31,7 +29,7 @@ def listen(folder: Path, name: str, kind: socket.SocketKind = socket.SOCK_STREAM
     listener = socket.socket(socket.AF_UNIX, kind)
     try:
         (folder / name).unlink(missing_ok=True)
-        with _short(folder) as prefix:
+        with short(folder) as prefix:
             listener.bind(f"{prefix}/{name}")
         listener.listen(4)
     except OSError as error:
@@ -50,7 +48,7 @@ def connect(folder: Path, name: str, kind: socket.SocketKind = socket.SOCK_STREA
     connected = socket.socket(socket.AF_UNIX, kind)
     connected.settimeout(0)
     try:
-        with _short(folder) as prefix:
+        with short(folder) as prefix:
             connected.connect(f"{prefix}/{name}")
     except OSError as error:
         connected.close()
@@ -64,12 +62,3 @@ def remove(folder: Path, *names: str) -> None:
     """Remove the sockets that are there."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _short(folder: Path) -> Generator[str]:
-    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)

@@ -241,6 +241,6 @@ def test_a_symlink_in_the_place_of_a_folder_leads_nowhere(tmp_path: Path, root: 
 
     with open_folder(str(root)) as fd, pytest.raises(NotFound, match="etc"):
         walk(fd)
-    os.close(stop.fd)
+    stop.close()
     assert b"etc" in seen
     assert not [path for path in seen if b"key" in path]

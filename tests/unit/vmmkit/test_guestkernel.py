@@ -74,7 +74,7 @@ def test_starts_at_once_take_it_out_beside_one_another(library: Path, tmp_path: 
     for attempt in range(20):
         cache = tmp_path / str(attempt)
         with ThreadPoolExecutor(8) as threads:
-            made = list(threads.map(lambda _: prepare(library, "amd64", cache), range(8)))  # noqa: B023 - ends here
+            made = list(threads.map(prepare, [library] * 8, ["amd64"] * 8, [cache] * 8))
         assert len(set(made)) == 1
         assert not [path for path in cache.iterdir() if path.name.startswith(".")]
 

@@ -6,7 +6,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from attrs import define, field
@@ -14,6 +15,7 @@ from attrs import define, field
 from monocore_core.erofs import NO_XATTRS, Node
 from monocore_core.errors import Corrupt
 from monocore_core.foldertree import Keep, copy_range, write_tree
+from monocore_core.hostcalls import attributes
 from monocore_core.keyed import Check
 from monocore_core.model.rootfs import Ownership
 
@@ -117,7 +119,7 @@ class _Scan:
         """The folder that ``root`` is open on. Goes down by names and up by ``..``, with one descriptor."""
         here = os.dup(root)
         try:
-            top = self._node(os.fstat(here), here, b".", b"/proc/self/fd/%d" % here, follow=True)
+            top = self._node(os.fstat(here), here, b".", _xattrs(partial(attributes.read_open, here)))
             levels = [self._children(here, top)]
             while levels:
                 found = next(levels[-1], None)
@@ -143,16 +145,15 @@ class _Scan:
                 name, status = os.fsencode(entry.name), entry.stat(follow_symlinks=False)
                 known = self._several.get(status.st_ino)
                 if known is None:
-                    reached = b"/proc/self/fd/%d/%s" % (here, name)
-                    known = self._node(status, here, name, reached, follow=False)
+                    xattrs = _xattrs(partial(attributes.read_named, here, name))
+                    known = self._node(status, here, name, xattrs)
                     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
                         self._several[status.st_ino] = known
                 children[name] = known
         return iter([(name, node) for name, node in children.items() if stat.S_ISDIR(node.mode)])
 
-    def _node(self, status: os.stat_result, here: int, name: bytes, reached: bytes, *, follow: bool) -> Node:
+    def _node(self, status: os.stat_result, here: int, name: bytes, xattrs: Mapping[bytes, bytes]) -> Node:
         mode, size = status.st_mode, status.st_size
-        xattrs = _xattrs(reached, follow=follow)
         node = Node(mode, status.st_uid, status.st_gid, status.st_mtime_ns, xattrs=xattrs)
         if stat.S_ISREG(mode):
             node.size, node.source = size, 0
@@ -177,17 +178,14 @@ def _restore(node: Node, xattrs: dict[bytes, bytes]) -> None:
     node.xattrs = xattrs
 
 
-def _xattrs(reached: bytes, *, follow: bool) -> Mapping[bytes, bytes]:
-    """Of a file, by a path through its folder's descriptor."""
+def _xattrs(read: Callable[[], Mapping[bytes, bytes]]) -> Mapping[bytes, bytes]:
+    """What is read, none where the file system has none."""
     try:
-        names = os.listxattr(reached, follow_symlinks=follow)
+        return read() or NO_XATTRS
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             return NO_XATTRS
         raise
-    if not names:
-        return NO_XATTRS
-    return {os.fsencode(name): os.getxattr(reached, name, follow_symlinks=follow) for name in names}
 
 
 def _moved(here: int, name: bytes) -> int:

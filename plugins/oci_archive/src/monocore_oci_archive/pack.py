@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import define, evolve, field
 
 from monocore_core.errors import Corrupt, Unsupported
+from monocore_core.hostcalls import attributes
 from monocore_core.inflate import BLOCK
 from monocore_core.layertar import END, Entry, EntryKind, entry_header, padding
 from monocore_core.model.digest import Digest, Hasher
@@ -148,15 +149,12 @@ def _changed(shown: str) -> Corrupt:
 
 
 def _xattrs(node: Node) -> dict[bytes, bytes]:
-    """Through /proc, since there is no call relative to a folder; not of symlinks, which have none that we keep."""
+    """Not of symlinks, which have none that we keep."""
     if stat.S_ISLNK(node.status.st_mode):
         return {}
-    path = f"/proc/self/fd/{node.folder}/{node.name}"
     try:
-        names = os.listxattr(path, follow_symlinks=False)
-        return {
-            os.fsencode(name): os.getxattr(path, name, follow_symlinks=False) for name in names if _kept(name)
-        }
+        found = attributes.read_named(node.folder, os.fsencode(node.name))
+        return {name: value for name, value in found.items() if _kept(os.fsdecode(name))}
     except OSError as error:
         if error.errno in {errno.ENOTSUP, errno.ENODATA}:
             return {}

@@ -21,15 +21,16 @@ class Stopped(Exception):
 
 @define(eq=False)
 class Stop:
-    """Told to the thread by the event loop. An eventfd, so that a thread that waits for a pipe wakes up, too."""
+    """Told to the thread by the event loop. By a pipe, so that a thread that waits for another wakes up, too."""
 
-    fd: int = field(factory=lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+    _pipe: tuple[int, int] = field(factory=os.pipe, init=False)
     _set: bool = field(default=False, init=False)
 
     def set(self) -> None:
         """End the work at its next :meth:`check` or :meth:`wait_readable`."""
-        self._set = True
-        os.eventfd_write(self.fd, 1)
+        if not self._set:
+            self._set = True
+            os.write(self._pipe[1], b"!")
 
     def check(self) -> None:
         """Go on, or not.
@@ -48,9 +49,14 @@ class Stop:
         """
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        poll.register(self.fd, select.POLLIN)
+        poll.register(self._pipe[0], select.POLLIN)
         poll.poll()
         self.check()
+
+    def close(self) -> None:
+        """Let go of the pipe: nobody waits any more."""
+        for end in self._pipe:
+            os.close(end)
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def _stop() -> Generator[Stop]:
     try:
         yield stop
     finally:
-        os.close(stop.fd)
+        stop.close()
 
 
 async def stoppable(work: Callable[[Stop], T], discard: Callable[[T], None] | None = None) -> T:

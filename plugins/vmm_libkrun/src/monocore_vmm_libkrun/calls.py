@@ -151,7 +151,7 @@ class _Builder:
         if "krun_add_virtio_console_default" in self.symbols:
             yield Call("krun_add_virtio_console_default", (-1, CONSOLE_FD, CONSOLE_FD))
         elif "krun_set_console_output" in self.symbols:
-            yield Call("krun_set_console_output", (f"/proc/self/fd/{CONSOLE_FD}",))
+            yield Call("krun_set_console_output", (f"/dev/fd/{CONSOLE_FD}",))
 
     def _network(self) -> Iterator[Call]:
         attachment = self.spec.attachment

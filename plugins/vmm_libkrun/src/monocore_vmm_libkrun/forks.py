@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
 import signal
 import socket
@@ -13,12 +11,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from monocore_core.errors import MachineError
-from monocore_core.processes.linux import PidHandle
+from monocore_core.processes import watch
 from monocore_core.vmmkit.console import LastWords
 from monocore_core.vmmkit.process import Process, spawn, start_time
 from monocore_vmm_libkrun.calls import Call
 from monocore_vmm_libkrun.library import Libraries
-from monocore_vmm_libkrun.server import MAX_MESSAGE
+from monocore_vmm_libkrun.messages import Inbox, Message, Outbox
 
 #: Seconds until the server must have loaded the library, or made a process.
 _PATIENCE = 30.0
@@ -35,11 +33,13 @@ class ForkServer:
 
     def __init__(self, connection: socket.socket, process: Process, words: LastWords) -> None:
         self._connection = connection
+        self._inbox = Inbox(connection)
+        self._outbox = Outbox(connection)
         self.process = process
         self._words = words
         self._loop = asyncio.get_running_loop()
-        self._hello: asyncio.Future[dict[str, object]] = self._loop.create_future()
-        self._answers: dict[int, asyncio.Future[tuple[dict[str, object], list[int]]]] = {}
+        self._hello: asyncio.Future[Message] = self._loop.create_future()
+        self._answers: dict[int, asyncio.Future[Message]] = {}
         self._statuses: dict[int, asyncio.Future[int]] = {}
         self._number = 0
         self.symbols: frozenset[str] = frozenset()
@@ -56,9 +56,10 @@ class ForkServer:
         Raises:
             MachineError: it cannot, with its reason.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ours.setblocking(False)  # noqa: FBT003
-        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        read, write = os.pipe()
+        os.set_blocking(read, False)
         words = [str(libraries.krun), *([str(libraries.firmware)] if libraries.firmware else [])]
         argv = [os.fspath(program), "-I", "-m", "monocore_vmm_libkrun.server", str(theirs.fileno()), *words]
         said = LastWords(read)
@@ -107,25 +108,30 @@ class ForkServer:
         self._number += 1
         number = self._number
         wanted = [[call.name, *call.arguments] for call in calls]
-        message = json.dumps({"id": number, "directory": os.fspath(directory), "calls": wanted}).encode()
-        if len(message) > MAX_MESSAGE:
-            raise MachineError(f"the machine's description is longer than {MAX_MESSAGE} bytes")
-        answer: asyncio.Future[tuple[dict[str, object], list[int]]] = self._loop.create_future()
+        message: Message = {"id": number, "directory": os.fspath(directory), "calls": wanted}
+        answer: asyncio.Future[Message] = self._loop.create_future()
         self._answers[number] = answer
         try:
-            socket.send_fds(self._connection, [message], [console])
+            self._say(message, console)
             async with asyncio.timeout(_PATIENCE):
-                said, descriptors = await answer
-        except OSError as error:
-            raise self._gone() from error
+                said = await answer
+        except ValueError as error:
+            self._answers.pop(number, None)
+            raise MachineError(f"the machine's description is too long: {error}") from error
         except BaseException:
             self._answers.pop(number, None)
-            answer.add_done_callback(_end)  # whoever does not wait for the process does not want it
+            answer.add_done_callback(self._end)  # whoever does not wait for the process does not want it
             raise
         if "error" in said:
             raise MachineError(f"libkrun: {said['error']}")
         pid = int(str(said["pid"]))
-        return Process(pid, start_time(pid) or 0, PidHandle(descriptors[0]), child=False), self._status(pid)
+        try:
+            process = Process(pid, start_time(pid) or 0, watch(pid), child=False)
+        except OSError as error:
+            self._end(answer)
+            raise MachineError(f"libkrun: its process {pid} cannot be watched: {error.strerror}") from error
+        self._say({"watched": pid})
+        return process, self._status(pid)
 
     async def close(self) -> None:
         """End the server, and with it what it started. A repeat does nothing."""
@@ -140,15 +146,18 @@ class ForkServer:
 
     def _on_message(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._connection, MAX_MESSAGE, 4)
+            messages = self._inbox.read()
         except BlockingIOError:
             return
-        except OSError:
-            data, descriptors = b"", []
-        if not data:
+        except (OSError, ValueError):
+            messages = None
+        if messages is None:
             self._lost()
             return
-        message = cast("dict[str, object]", json.loads(data))
+        for message in messages:
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
         if "exited" in message:
             status = self._statuses.pop(int(str(message["exited"])), None) or self._loop.create_future()
             if not status.done():
@@ -156,16 +165,48 @@ class ForkServer:
         elif "id" not in message:
             self._hello.set_result(message)
         else:
-            self._answer(int(str(message["id"])), message, descriptors)
+            self._answer(int(str(message["id"])), message)
 
-    def _answer(self, number: int, message: dict[str, object], descriptors: list[int]) -> None:
+    def _answer(self, number: int, message: Message) -> None:
         answer = self._answers.pop(number, None)
-        if "pid" in message:
-            self._status(int(str(message["pid"])))
-        if answer is None or answer.done():
-            _kill(descriptors)
+        if answer is not None and not answer.done():
+            if "pid" in message:
+                self._status(int(str(message["pid"])))
+            answer.set_result(message)
+        elif "pid" in message:
+            self._say({"end": message["pid"]})
+
+    def _end(self, answer: asyncio.Future[Message]) -> None:
+        """Have the process that came too late killed."""
+        if answer.cancelled() or answer.exception() is not None or "pid" not in answer.result():
             return
-        answer.set_result((message, descriptors))
+        if self._connection.fileno() < 0:  # it ended with the server
+            return
+        self._statuses.pop(int(str(answer.result()["pid"])), None)
+        self._say({"end": answer.result()["pid"]})
+
+    def _say(self, message: Message, *descriptors: int) -> None:
+        """Send a message now, or as soon as the server reads. One that is gone is told of by its end of the connection.
+
+        Raises:
+            ValueError: it is too long.
+            MachineError: the server is gone.
+        """
+        if self._connection.fileno() < 0:
+            raise self._gone()
+        self._outbox.put(message, descriptors)
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            done = self._outbox.flush()
+        except OSError:
+            self._lost()
+            return
+        if done:
+            self._loop.remove_writer(self._connection.fileno())
+        else:
+            self._loop.add_writer(self._connection.fileno(), self._flush)
 
     def _lost(self) -> None:
         self._hang_up()
@@ -190,17 +231,7 @@ class ForkServer:
     def _hang_up(self) -> None:
         if self._connection.fileno() >= 0:
             self._loop.remove_reader(self._connection.fileno())
+            self._loop.remove_writer(self._connection.fileno())
             self._connection.close()
-
-
-def _end(answer: asyncio.Future[tuple[dict[str, object], list[int]]]) -> None:
-    if not answer.cancelled() and answer.exception() is None:
-        _kill(answer.result()[1])
-
-
-def _kill(pidfds: Sequence[int]) -> None:
-    for pidfd in pidfds:
-        handle = PidHandle(pidfd)
-        with contextlib.suppress(ProcessLookupError):
-            handle.signal(signal.SIGKILL)
-        handle.close()
+            self._inbox.close()
+            self._outbox.close()

@@ -37,25 +37,15 @@ def problem(options: KrunOptions, root: Path, system: str) -> Problem | None:
     missing = _missing(options, root, system)
     if missing is not None:
         return Problem(missing, INSTALL_HINT)
-    lacking = unwatched()
-    if lacking is not None or system == "darwin":
-        return lacking
+    if (
+        system == "darwin"
+    ):  # Hypervisor.framework is there since macOS 10.10; whether it may be used shows when a machine starts
+        return None
     reason = kvm_problem(root, architecture())
     if reason is None:
         return None
     hint = next((text for word, text in _KVM_HINTS.items() if word in reason), "")
     return Problem(reason, hint)
-
-
-def unwatched() -> Problem | None:
-    """Why the fork server cannot hand out processes here, or None: it passes pidfds on, and a kqueue cannot be passed."""
-    if hasattr(os, "pidfd_open"):
-        return None
-    return Problem(
-        "vmm_libkrun's fork server passes pidfds over SOCK_SEQPACKET sockets and ties machines to itself by PR_SET_PDEATHSIG; "
-        "this system has no pidfds",
-        "run monocore on a Linux host",
-    )
 
 
 def _missing(options: KrunOptions, root: Path, system: str) -> str | None:

@@ -1,17 +1,21 @@
 """Hands out VM processes: ``python -I -m monocore_vmm_libkrun.server SOCKET LIBKRUN [LIBKRUNFW]``.
 
 ``krun_start_enter`` takes over the process that calls it, so every machine needs one of its own. This program has one thread, loads the
-libraries once, and forks for every request that comes over its socket (``SOCK_SEQPACKET``, JSON, descriptors beside it):
-that takes milliseconds. It says hello with the library's functions, answers each request with the process's number and pidfd or
-with the call that failed, and reports how processes end. When its owner hangs up it ends, and the kernel kills its machines
-(``PR_SET_PDEATHSIG``).
+libraries once, and forks for every request that comes over its socket (:mod:`~monocore_vmm_libkrun.messages`): that takes milliseconds. It
+says hello with the library's functions, then answers
+
+    {"id": 7, "directory": …, "calls": […]} and a descriptor    {"id": 7, "pid": 4711} or {"id": 7, "error": …}
+    {"watched": 4711}   the owner has a handle                  {"exited": 4711, "status": 0}, when it ends
+    {"end": 4711}       nobody wants it: it is killed           {"exited": 4711, "status": -9}
+
+A process keeps its number until one of the last two came, so that the owner watches none that was given it later. When the owner hangs up the
+server ends, and its machines with it (:mod:`~monocore_vmm_libkrun.ties`).
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
-import json
+import itertools
 import os
 import resource
 import select
@@ -21,71 +25,119 @@ import sys
 from pathlib import Path
 from typing import NoReturn, cast
 
-from monocore_vmm_libkrun.binding import CallFailed, Krun
+from attrs import define, field
 
-MAX_MESSAGE = 1 << 17
+from monocore_vmm_libkrun.binding import CallFailed, Krun
+from monocore_vmm_libkrun.messages import Inbox, Message, Outbox
+from monocore_vmm_libkrun.ties import renounce, tie
+
 #: Seconds for the calls before ``krun_start_enter``.
 PATIENCE = 20.0
 #: Exit status of a process whose calls failed.
 FAILED = 125
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
 _ENTERING = b"entering"
 #: Above every descriptor that has a meaning.
 _HIGH = 64
+#: More descriptors than this are looked for rather than all tried.
+_MANY = 1 << 20
 
 
 def main(words: list[str]) -> int:
     """Serve until the owner hangs up."""
     owner = socket.socket(fileno=int(words[0]))
+    outbox = Outbox(owner)
     try:
         krun = Krun(Path(words[1]), Path(words[2]) if len(words) > 2 else None)
     except OSError as error:
-        _send(owner, {"error": str(error)})
+        _send(outbox, {"error": str(error)})
         return 1
-    _send(owner, {"symbols": sorted(krun.symbols)})
+    _send(outbox, {"symbols": sorted(krun.symbols)})
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner decides
-    children: dict[int, int] = {}
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake)
+    signal.signal(signal.SIGCHLD, _awake)
+    server = _Server(krun, Inbox(owner), outbox, os.pipe())
     while True:
-        ready, _, _ = select.select([owner.fileno(), *children], [], [])
-        for pidfd in children.keys() & set(ready):
-            _send(owner, {"exited": children.pop(pidfd), "status": _collect(pidfd)})
-        if owner.fileno() in ready and not _serve(owner, krun, children):
+        ready, _, _ = select.select([owner.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+        server.collect()
+        if owner.fileno() in ready and not server.serve():
             return 0
 
 
-def _serve(owner: socket.socket, krun: Krun, children: dict[int, int]) -> bool:
-    data, descriptors, _, _ = socket.recv_fds(owner, MAX_MESSAGE, 4)
-    if not data:
-        return False
-    request = cast("dict[str, object]", json.loads(data))
-    answer: dict[str, object] = {"id": request["id"]}
-    try:
-        pid, error = _fork(owner, krun, request, descriptors[0])
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-    if error:
-        os.waitpid(pid, 0)
-        _send(owner, {**answer, "error": error})
-        return True
-    pidfd = os.pidfd_open(pid)
-    children[pidfd] = pid
-    _send(owner, {**answer, "pid": pid}, pidfd)
-    return True
+@define(eq=False)
+class _Server:
+    """The server at work.
+
+    Attributes:
+        krun: the library.
+        inbox: what the owner says.
+        outbox: what we say.
+        lifeline: a pipe that every machine has the reading end of, and nobody but us the other.
+    """
+
+    krun: Krun
+    inbox: Inbox
+    outbox: Outbox
+    lifeline: tuple[int, int]
+    #: By number, whether the owner may lose it.
+    _children: dict[int, bool] = field(init=False, factory=dict[int, bool])
+
+    def serve(self) -> bool:
+        """Do what the owner asks for; whether it is there."""
+        messages = self.inbox.read()
+        for message in messages or ():
+            if "id" in message:
+                self._start(message, self.inbox.take())
+                continue
+            pid = int(str(message.get("watched", message.get("end"))))
+            if pid not in self._children:
+                continue
+            if "end" in message:
+                os.kill(pid, signal.SIGKILL)
+            self._children[pid] = True
+        self.collect()
+        return messages is not None
+
+    def collect(self) -> None:
+        """Tell of those that ended."""
+        for pid in [pid for pid, known in self._children.items() if known]:
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                del self._children[pid]
+                _send(self.outbox, {"exited": pid, "status": os.waitstatus_to_exitcode(status)})
+
+    def _start(self, request: Message, console: int) -> None:
+        answer: Message = {"id": request["id"]}
+        try:
+            pid, error = _fork(self, request, console)
+        finally:
+            os.close(console)
+        if error:
+            os.waitpid(pid, 0)
+            _send(self.outbox, {**answer, "error": error})
+            return
+        self._children[pid] = False
+        _send(self.outbox, {**answer, "pid": pid})
 
 
-def _fork(owner: socket.socket, krun: Krun, request: dict[str, object], console: int) -> tuple[int, str]:
+def _fork(server: _Server, request: Message, console: int) -> tuple[int, str]:
     """A process that is about to enter its machine, or why it did not come so far (then it has ended, or is killed)."""
     told, tell = os.pipe()
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(told)
-            owner.close()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             tell = fcntl.fcntl(tell, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-            _become(krun, request, console, tell, parent)
+            lifeline = fcntl.fcntl(server.lifeline[0], fcntl.F_DUPFD_CLOEXEC, _HIGH)
+            _prepare(Path(str(request["directory"])), console, {tell, lifeline})
+            if not tie(parent, lifeline):
+                os._exit(FAILED)
+            _enter(server.krun, cast("list[list[object]]", request["calls"]), tell)
         except BaseException as error:  # noqa: BLE001 - the last line of a process: whatever it is, it is told
             os.write(tell, str(error).encode()[:2000])
         os._exit(FAILED)
@@ -99,24 +151,34 @@ def _fork(owner: socket.socket, krun: Krun, request: dict[str, object], console:
     return pid, said.decode(errors="replace") if said else "the process did not get ready in time"
 
 
-def _become(krun: Krun, request: dict[str, object], console: int, tell: int, parent: int) -> NoReturn:
-    """Be the machine's process: alone in its session, with its console, its folder, and nothing of ours."""
+def _prepare(directory: Path, console: int, kept: set[int]) -> None:
+    """Be alone in a session, with a console and a folder, and nothing of the server's but ``kept``."""
     os.setsid()
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(FAILED)
+    renounce()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
-    os.chdir(str(request["directory"]))
+    os.chdir(directory)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, nothing), (1, console), (2, console)):
         os.dup2(source, target)
-    os.closerange(3, tell)
-    os.closerange(tell + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    _close_but(kept | {0, 1, 2})
     os.environ.clear()
-    calls = cast("list[list[object]]", request["calls"])
+
+
+def _close_but(kept: set[int]) -> None:
+    end = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if end == resource.RLIM_INFINITY or end > _MANY:
+        for number in {int(entry.name) for entry in Path("/dev/fd").iterdir()} - kept:
+            os.closerange(number, number + 1)
+        return
+    bounds = [-1, *sorted(kept), end]
+    for before, after in itertools.pairwise(bounds):
+        if before + 1 < after:  # an empty range would close everything
+            os.closerange(before + 1, after)
+
+
+def _enter(krun: Krun, calls: list[list[object]], tell: int) -> NoReturn:
+    """Make the calls: the last takes this process over."""
     context = 0
     for name, *arguments in calls[:-1]:
         result = krun.call(str(name), context, arguments)
@@ -131,18 +193,14 @@ def _become(krun: Krun, request: dict[str, object], console: int, tell: int, par
     os._exit(FAILED)
 
 
-def _collect(pidfd: int) -> int:
-    """Exit status, or minus the signal's number."""
-    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    os.close(pidfd)
-    if found is None:
-        return FAILED
-    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+def _awake(_number: int, _frame: object) -> None:
+    """Have the pipe written to; nothing else is to be done in a handler."""
 
 
-def _send(owner: socket.socket, message: dict[str, object], *descriptors: int) -> None:
+def _send(outbox: Outbox, message: Message) -> None:
     try:
-        socket.send_fds(owner, [json.dumps(message).encode()], descriptors)
+        outbox.put(message)
+        outbox.flush()
     except OSError:  # the owner is gone: the next look at the socket ends us
         return
 

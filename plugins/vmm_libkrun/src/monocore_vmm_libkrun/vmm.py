@@ -22,7 +22,6 @@ from monocore_vmm_libkrun.launcher import interpreter
 from monocore_vmm_libkrun.library import INSTALL_HINT, find
 from monocore_vmm_libkrun.machine import KrunMachine
 from monocore_vmm_libkrun.options import KrunOptions
-from monocore_vmm_libkrun.probe import unwatched
 
 
 class KrunVmm:
@@ -104,7 +103,7 @@ class KrunVmm:
             listener = sockets.listen(spec.directory, sockets.AGENT_SOCKET)
             undo.callback(sockets.remove, spec.directory, sockets.AGENT_SOCKET)
             undo.callback(listener.close)
-            read, write = os.pipe2(os.O_CLOEXEC)
+            read, write = os.pipe()
             try:
                 os.set_blocking(read, False)
                 os.set_blocking(write, False)  # what does not fit is dropped, and nobody waits
@@ -171,9 +170,6 @@ async def open_vmm(
     host: Host, options: KrunOptions, capabilities: VmmCapabilities
 ) -> AsyncGenerator[KrunVmm]:
     """The backend, for as long as the context lasts."""
-    lacking = unwatched()
-    if lacking is not None:
-        raise Unsupported(lacking.reason, hint=lacking.hint)
     vmm = KrunVmm(options, capabilities, host.cache)
     try:
         yield vmm
