@@ -162,6 +162,7 @@ def test_proxies(url: str, no_proxy: str, expected: str | None) -> None:
         (None, None),
         ("9" * 500, 999_999_999.0),
         ("Mon, 99 Nov 2026 12:00:30 GMT", None),
+        ("Mon, 23 Nov 2026 12:00:30 +" + "9" * 30, None),
     ],
 )
 def test_retry_after(value: str | None, expected: float | None) -> None:

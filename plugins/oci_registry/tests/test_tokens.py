@@ -144,6 +144,12 @@ async def test_a_service_that_gives_no_token(
             await resolved(source, fake.reference)
 
 
+async def test_a_life_without_end_is_cut(opener: Opener) -> None:
+    """A number of JSON may be larger than a float can be."""
+    async with Guarded(IMAGE, answer={"expires_in": 10**400}) as fake, opener() as source:
+        assert (await resolved(source, fake.reference)).digest == IMAGE.digest
+
+
 async def test_a_token_that_the_registry_does_not_take_is_no_loop(opener: Opener) -> None:
     async with Guarded(IMAGE, answer={"token": "refused"}) as fake, opener() as source:
         with pytest.raises(Unauthorized, match="does not exist, or it needs a login"):

@@ -112,7 +112,7 @@ class Authorizer:
     async def _token(
         self, endpoint: Endpoint, repository: str, challenge: Challenge, credential: Credential | None
     ) -> Grant:
-        realm = _realm(endpoint, challenge)
+        realm = realm_of(endpoint, challenge)
         wanted = {
             "service": challenge.parameters.get("service", ""),
             "scope": f"repository:{repository}:pull",
@@ -152,10 +152,15 @@ class Authorizer:
             raise Transient(Unreachable(f"the token service {host} answered {status}"), retry_after=waiting)
         if status != 200:
             raise Unreachable(f"the token service {host} answered {status}")
-        return evolve(_read_token(data, asked, host or ""), named=known)
+        return evolve(read_token(data, asked, host or ""), named=known)
 
 
-def _realm(endpoint: Endpoint, challenge: Challenge) -> URL:
+def realm_of(endpoint: Endpoint, challenge: Challenge) -> URL:
+    """Where a challenge sends us for a token.
+
+    Raises:
+        Unreachable: nowhere usable, or over plain HTTP.
+    """
     text = challenge.parameters.get("realm", "")
     try:
         realm = URL(text)
@@ -171,7 +176,12 @@ def _realm(endpoint: Endpoint, challenge: Challenge) -> URL:
     return realm
 
 
-def _read_token(data: bytes, asked: float, host: str) -> Grant:
+def read_token(data: bytes, asked: float, host: str) -> Grant:
+    """What a token service answered; a life that is no number of seconds counts as none.
+
+    Raises:
+        Unreachable: it holds no usable token.
+    """
     try:
         table = document.load(data, "token")
         token = document.text(table, "token", "token", MAX_WORD) or document.text(
@@ -182,6 +192,6 @@ def _read_token(data: bytes, asked: float, host: str) -> Grant:
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise Unreachable(f"the token service {host} gave no usable token")
     said = table.get("expires_in")
-    life = float(said) if isinstance(said, int | float) and said > 0 else DEFAULT_LIFE
-    life = min(max(life, DEFAULT_LIFE), MAX_LIFE)
+    life = min(said, MAX_LIFE) if isinstance(said, int | float) and said > 0 else DEFAULT_LIFE
+    life = max(life, DEFAULT_LIFE)
     return Grant(f"Bearer {token}", asked + life - MARGIN)

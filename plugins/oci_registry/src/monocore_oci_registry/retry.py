@@ -100,7 +100,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
         return float(text[:9])
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: of a time zone with many digits
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
