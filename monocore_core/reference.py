@@ -20,6 +20,22 @@ MAX_NAME = 255
 #: Characters of any reference, before anything is looked at.
 MAX_TEXT = 4096
 
+#: Words that stand before a colon for where an image comes from: those of our image sources and of containers-transports(5).
+_TRANSPORTS = frozenset(
+    {
+        "atomic",
+        "containers-storage",
+        "dir",
+        "docker",
+        "docker-archive",
+        "docker-daemon",
+        "oci",
+        "oci-archive",
+        "ostree",
+        "rootfs",
+        "sif",
+    }
+)
 _LEGACY_DOMAINS = frozenset({"index.docker.io"})
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:.]+\])(?::[0-9]{{1,5}})?\Z")
@@ -63,6 +79,8 @@ class Reference:
             return str(self)
         namespace, _, rest = self.path.partition("/")
         path = rest if namespace == DEFAULT_NAMESPACE and rest and "/" not in rest else self.path
+        if path in _TRANSPORTS:  # "oci:latest" is a folder called latest
+            path = self.path
         if _names_a_domain(path.partition("/")[0]) and "/" in path:
             return str(self)
         return f"{path}{self._suffix}"

@@ -19,6 +19,8 @@ DIGEST = "sha256:" + "a1" * 32
         ("alpine", "docker.io/library/alpine:latest", "alpine:latest"),
         ("alpine:3.20", "docker.io/library/alpine:3.20", "alpine:3.20"),
         ("library/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
+        ("library/oci", "docker.io/library/oci:latest", "library/oci:latest"),
+        ("rootfs:1", "docker.io/library/rootfs:1", "library/rootfs:1"),
         ("owner/name", "docker.io/owner/name:latest", "owner/name:latest"),
         ("docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
         ("index.docker.io/alpine", "docker.io/library/alpine:latest", "alpine:latest"),
