@@ -210,9 +210,10 @@ def decode_fault(body: bytes) -> MonocoreError:
             code = number(value)
         elif tag == 2:
             text = "".join(c if c.isprintable() else "?" for c in value.decode("utf-8", "replace")[:MAX_TEXT])
+    text = text or "the guest agent refused without a reason"
     if code == Fault.COMMAND_NOT_FOUND:
         return CommandNotFound(text, hint="name a program of the image, or its path")
     if code == Fault.COMMAND_NOT_EXECUTABLE:
         hint = "it must be a program for the guest's architecture that its user may execute"
         return CommandNotExecutable(text, hint=hint)
-    return _FAULTS.get(code, GuestError)(text or "the guest agent refused without a reason")
+    return _FAULTS.get(code, GuestError)(text)

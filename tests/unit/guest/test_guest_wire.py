@@ -73,10 +73,16 @@ def test_bodies_round_trip(sent: list[tuple[int, bytes]]) -> None:
 def test_any_body_is_decoded_or_refused(body: bytes) -> None:
     words = ""
     try:
-        assert isinstance(decode_fault(body), MonocoreError)
+        assert isinstance(fault := decode_fault(body), MonocoreError)
+        assert fault.brief, "whatever the agent leaves out"
     except GuestError as error:
         words = str(error)
     assert not words or "protocol" in words
+
+
+@pytest.mark.parametrize("code", range(12))
+def test_a_fault_without_words_gets_some(code: int) -> None:
+    assert decode_fault(put(1, code)).brief == "the guest agent refused without a reason"
 
 
 @given(st.lists(st.builds(put, st.integers(1, 6), st.one_of(st.integers(-9, 99), st.binary(max_size=70)))))
