@@ -19,6 +19,8 @@ from monocore_core.serde import structure
 T = TypeVar("T")
 #: Largest body that is read whole, bytes.
 MAX_BODY = 4 * 1024 * 1024
+#: Parameters of a request, where they may hold any bytes.
+MAX_PARAMETERS = 100
 _SWITCH = {"1": True, "true": True, "": True, "0": False, "false": False}
 
 
@@ -172,9 +174,18 @@ def inner_table(table: Mapping[str, object], name: str) -> dict[str, object]:
 
 
 def raw_text(request: web.Request, name: str) -> str:
-    """A parameter that may hold any bytes, percent-encoded; "" where it is not given."""
+    """A parameter that may hold any bytes, percent-encoded; "" where it is not given.
+
+    Raises:
+        InvalidInput: there are too many parameters.
+    """
     query = request.rel_url.raw_query_string
-    found = parse_qs(query, keep_blank_values=True, errors="surrogateescape", max_num_fields=100)
+    try:
+        found = parse_qs(
+            query, keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_PARAMETERS
+        )
+    except ValueError as error:
+        raise InvalidInput(f"the request has more than {MAX_PARAMETERS} parameters") from error
     return found.get(name, [""])[0]
 
 
