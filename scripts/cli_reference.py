@@ -15,6 +15,7 @@ WIDTH = 100
 ACTIONS = {
     "images": ("inspect", "rm", "prune", "load", "save"),
     "config": ("check", "show", "schema"),
+    "context": ("create", "use", "show", "inspect", "rm"),
     "add": ("service",),
     "remove": ("service",),
 }

@@ -49,8 +49,9 @@ class Parser(argparse.ArgumentParser):
             near = nearest(word, _option_strings(self.format_help())) if word.startswith("--") else ""
             raise UsageError(f"unknown flag: {word}", near and f"did you mean {near}?", self.prog)
         options.debug = options.debug or parsed.debug
-        options.home = options.home if parsed.home is None else parsed.home
-        options.config = options.config if parsed.config is None else parsed.config
+        for name in ("home", "config", "host", "context", "token_file"):
+            if (value := getattr(parsed, name)) is not None:
+                setattr(options, name, value)
         return parsed
 
 
@@ -132,6 +133,19 @@ def add_globals(parser: Parser) -> list[argparse.Action]:
         ),
         group.add_argument(
             "--config", metavar="FILE", help="configuration file (default: monocore.toml, if any)"
+        ),
+        group.add_argument(
+            "-H", "--host", metavar="URL", help="a daemon elsewhere, as https://host:3456 ($MONOCORE_HOST)"
+        ),
+        group.add_argument(
+            "--context",
+            metavar="NAME",
+            help="a daemon elsewhere, by name; 'default' is this host's ($MONOCORE_CONTEXT, 'context use')",
+        ),
+        group.add_argument(
+            "--token-file",
+            metavar="FILE",
+            help="that has the token for it, '-' is standard input ($MONOCORE_TOKEN_FILE, $MONOCORE_TOKEN)",
         ),
     ]
 

@@ -30,6 +30,8 @@ ROOM = 512 * 1024
 DETACH_KEYS = b"\x10\x11"
 #: Seconds that a hung-up terminal's command gets, and the daemon to end what is to be ended at once.
 GRACE = 2.0
+#: Seconds after which a daemon elsewhere is told that we are here, when we do not read what it sends, its pings among it.
+ALIVE = 10.0
 _READS, _WRITES = select.POLLIN, select.POLLOUT
 
 
@@ -182,8 +184,14 @@ class _Attendance:
                 poll.register(self._socket.fileno(), wanted)
             if self._reading and self._socket.pending < ROOM:
                 poll.register(STDIN, _READS)
-        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic()) * 1000
-        return {fd for fd, _ in poll.poll(left)}
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        held = self._ending is None and any(outflow.full for outflow in self._outflows.values())
+        if held:
+            left = ALIVE if left is None else min(left, ALIVE)
+        ready = {fd for fd, _ in poll.poll(None if left is None else left * 1000)}
+        if held and not ready:
+            self._socket.alive()
+        return ready
 
     # from the daemon
 

@@ -52,7 +52,7 @@ def _check(words: list[str], options: Globals) -> int:
     parsed = parser.flags(words, options)
     path = services_file(parsed, options)
     project = project_of(parsed, options)
-    _check_plugins(settings_for(options), project)
+    _check_plugins(settings_for(options, anywhere=True), project)
     if not parsed.quiet:
         print(f"{shown(path)}: {_counted(project)}: nothing is wrong")
     return 0
@@ -118,7 +118,9 @@ def _show(words: list[str], options: Globals) -> int:
     if parsed.file is not None or _file(options) is not None:
         project = project_of(parsed, options)
         document = dict(document_of(evolve(project, services=members(project, parsed.group))))
-    shown_ = masked({**settings_document(settings_for(options)), **cast("dict[str, str]", document)})
+    shown_ = masked(
+        {**settings_document(settings_for(options, anywhere=True)), **cast("dict[str, str]", document)}
+    )
     if parsed.json:
         print_json(shown_)
         return 0

@@ -10,6 +10,7 @@ from monocore_core.cli.doctor_checks import Check, State, backend_checks, host_c
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.reach import only_here
 from monocore_core.cli.render import print_json
 from monocore_core.config.values import Settings
 from monocore_core.errors import ConfigError, MonocoreError, NothingFits
@@ -27,6 +28,7 @@ def main(words: list[str], options: Globals) -> int:
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_globals(parser)
     parsed = parser.flags(words, options)
+    only_here(options)
     checks, ready = examine(options)
     if parsed.json:
         print_json(

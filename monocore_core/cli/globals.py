@@ -10,11 +10,19 @@ class Globals:
         debug: show tracebacks.
         home: folder of the store, or None for the configured one.
         config: configuration file, or None to look for one.
+        host: URL of a daemon elsewhere, or None.
+        context: name of a context, or None.
+        token_file: file with a token for a daemon elsewhere, or None.
+        destination: what :func:`.reach.remote_of` found, once it has looked.
     """
 
-    __slots__ = ("config", "debug", "home")
+    __slots__ = ("config", "context", "debug", "destination", "home", "host", "token_file")
 
     def __init__(self) -> None:
         self.debug = False
         self.home: str | None = None
         self.config: str | None = None
+        self.host: str | None = None
+        self.context: str | None = None
+        self.token_file: str | None = None
+        self.destination: tuple[object] | None = None

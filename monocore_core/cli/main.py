@@ -51,6 +51,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "add": ("edit", "add a service to monocore.toml"),
     "remove": ("remove", "remove stopped services; 'remove service' takes one out of monocore.toml"),
     "serve": ("serve", "run the daemon that keeps sandboxes; others start it when needed"),
+    "context": ("context", "name daemons elsewhere, and choose the one that commands are for"),
     "token": ("token", "make, list and revoke tokens for the daemon's TCP addresses"),
     "info": ("info", "show the daemon"),
     "doctor": ("doctor", "check what works on this host, and what to install"),

@@ -1,4 +1,4 @@
-"""From the flags to the daemon of the home that they mean; it is started when nobody answers."""
+"""From the flags to the daemon that they mean: one elsewhere, or that of this host's home, which is started when nobody answers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,48 @@ from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
 from monocore_core.client.api import Api
 from monocore_core.client.daemon import VARIABLE, Place, place_of
+from monocore_core.client.destination import destination
+from monocore_core.client.remote import Remote
 from monocore_core.client.starting import ensure
-from monocore_core.errors import ConfigError
+from monocore_core.errors import ConfigError, InvalidInput, MonocoreError, Unauthenticated, Unreachable
+
+
+def remote_of(options: Globals) -> Remote | None:
+    """The daemon elsewhere that the flags, the environment or the current context mean; None: this host's.
+
+    Raises:
+        MonocoreError: as :func:`.destination.destination`.
+    """
+    if options.destination is None:  # a token is read from standard input once
+        found = destination(
+            os.environ,
+            host=options.host,
+            context=options.context,
+            token_file=options.token_file,
+            home=options.home,
+        )
+        options.destination = (found,)
+    (known,) = options.destination
+    return known if isinstance(known, Remote) else None
+
+
+def only_here(options: Globals) -> None:
+    """For what is about this host by nature.
+
+    Raises:
+        InvalidInput: a daemon elsewhere is meant.
+    """
+    remote = remote_of(options)
+    if remote is not None:
+        raise InvalidInput(
+            f"this command is about this host, and {remote.named_by} is {remote.url}",
+            hint=f"run it there; or, for this host, {this_host(remote)}",
+        )
+
+
+def this_host(remote: Remote) -> str:
+    """What to do to mean this host's daemon."""
+    return "without --host" if remote.named_by == "--host" else "with --context default"
 
 
 def place_for(options: Globals) -> Place:
@@ -24,15 +64,21 @@ def place_for(options: Globals) -> Place:
 
 
 def reach(options: Globals, *, start: bool = True) -> Api:
-    """The daemon, which listens.
+    """The daemon that is meant; this host's listens.
 
     Args:
         options: the flags.
-        start: start one when nobody listens; otherwise requests fail.
+        start: start this host's when nobody listens; otherwise requests fail.
 
     Raises:
-        ConfigError: there is to be no daemon; and what :func:`place_for` and :func:`.starting.ensure` raise.
+        ConfigError: there is to be no daemon; and what :func:`remote_of`, :func:`place_for` and :func:`.starting.ensure` raise.
     """
+    remote = remote_of(options)
+    return reach_here(options, start=start) if remote is None else api_of(remote)
+
+
+def reach_here(options: Globals, *, start: bool = True) -> Api:
+    """This host's daemon; otherwise as :func:`reach`."""
     if without_daemon():
         raise ConfigError(
             f"this command needs the daemon, and {VARIABLE} is 'never'", hint=f"unset {VARIABLE}"
@@ -43,8 +89,17 @@ def reach(options: Globals, *, start: bool = True) -> Api:
     return Api(str(place.socket), _other_version)
 
 
+def api_of(remote: Remote) -> Api:
+    """A daemon elsewhere."""
+
+    def other(version: str) -> None:
+        warn(f"warning: the daemon at {remote.url} is of version {version}, this is {__version__}")
+
+    return Api(remote.way, other, remote.headers, lambda error: _explained(error, remote))
+
+
 def without_daemon() -> bool:
-    """Whether the environment says that there is to be no daemon.
+    """Whether the environment says that there is to be no daemon on this host.
 
     Raises:
         ConfigError: it says something else.
@@ -61,3 +116,17 @@ def _other_version(version: str) -> None:
     warn(
         f"warning: the daemon is of version {version}, this is {__version__}; 'monocore serve --replace' replaces it"
     )
+
+
+def _explained(error: MonocoreError, remote: Remote) -> MonocoreError:
+    """What this side knows of an error of a daemon elsewhere."""
+    if isinstance(error, Unauthenticated):
+        hint = (
+            f"'monocore token create' on the daemon's host makes another (this one is of {remote.token_of})"
+            if remote.token
+            else "give one: MONOCORE_TOKEN, --token-file FILE, or 'monocore context create'; 'monocore token create' on the daemon's host makes one"
+        )
+        return Unauthenticated(f"{remote.url}: {error.brief}", hint=hint)
+    if type(error) is Unreachable and error.hint is None and remote.url.scheme == "http":
+        return Unreachable(error.brief, hint=f"with TLS it is https://{remote.url.authority}")
+    return error

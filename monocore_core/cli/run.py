@@ -24,7 +24,7 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.lasting import Lasting, add_lasting, lasting_of
 from monocore_core.cli.later import later
 from monocore_core.cli.networks import add_network
-from monocore_core.cli.reach import without_daemon
+from monocore_core.cli.reach import remote_of, without_daemon
 from monocore_core.errors import ConfigError, InvalidInput
 
 PROG = "monocore run"
@@ -43,7 +43,12 @@ def main(words: list[str], options: Globals) -> int:
         raise UsageError("no image is given", f"{USAGE}.", PROG)
     if not parsed.detach:
         refuse_no_terminal(stdin=parsed.interactive, tty=parsed.tty)
-    if not (parsed.no_daemon or without_daemon()):
+    remote = remote_of(options)
+    if remote is not None:
+        from monocore_core.cli.elsewhere import refuse_local_run
+
+        refuse_local_run(parsed, operands[0], remote)
+    if remote is not None or not (parsed.no_daemon or without_daemon()):
         return _by_daemon(parsed, operands, options)
     _refuse_lasting(lasting_of(parsed))
     from monocore_core.cli.attend import run_order

@@ -11,13 +11,14 @@ from monocore_core.cli.attached import Detached, Ending, Exited, Lost, Started, 
 from monocore_core.cli.endings import status_of
 from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.reach import reach
+from monocore_core.cli.reach import reach, remote_of
 from monocore_core.client.api import Api, target
+from monocore_core.client.destination import VARIABLES
 from monocore_core.client.tables import Table, text
 from monocore_core.errors import MachineError, MonocoreError
 
 #: Variables of ours that are about this process alone.
-_OURS = frozenset({"MONOCORE_HOME", "MONOCORE_CONFIG", "MONOCORE_DAEMON", "MONOCORE_READY_FD"})
+_OURS = frozenset({"MONOCORE_HOME", "MONOCORE_CONFIG", "MONOCORE_DAEMON", "MONOCORE_READY_FD", *VARIABLES})
 #: Variables by which a configuration file is found.
 _FINDING = ("HOME", "XDG_CONFIG_HOME")
 #: Seconds that the daemon gets to end a sandbox by force.
@@ -30,7 +31,11 @@ _STEPS = ("Began", "Stage")
 def run_by_daemon(asked: Asked, options: Globals, overrides: Mapping[str, str]) -> int:
     """Do what was asked and give the exit status."""
     api = reach(options)
-    order = {**_table(asked), "settings": _settings(options, overrides)}
+    if remote_of(options) is None:
+        image, settings = absolute_image(asked.image, Path.cwd()), _settings(options, overrides)
+    else:  # this host's configuration is not the other's; with no settings of its own, it needs no token that may have them
+        image, settings = asked.image, {"overrides": _overrides(overrides)} if overrides else {}
+    order = {**_table(asked, image), "settings": settings}
     detach = asked.lasting.detach
     first = {"order": order, "stdin": asked.interactive and not detach, "tied": not detach}
     return _Running(asked, api).status(first)
@@ -158,10 +163,10 @@ def absolute_image(image: str, folder: Path) -> str:
     return f"{scheme}:{folder / rest}" if Schemes.installed(discover()).is_local(image) else image
 
 
-def _table(asked: Asked) -> dict[str, object]:
+def _table(asked: Asked, image: str) -> dict[str, object]:
     lasting = asked.lasting
     return {
-        "sandbox": {**asked.sandbox, "image": absolute_image(asked.image, Path.cwd())},
+        "sandbox": {**asked.sandbox, "image": image},
         "command": asked.command,
         "labels": dict(lasting.labels),
         "remove": lasting.remove,
@@ -180,5 +185,9 @@ def _settings(options: Globals, overrides: Mapping[str, str]) -> Table:
         "cwd": str(Path.cwd()),
         "file": str(Path.cwd() / file) if file else "",
         "environ": [[name, os.environ[name]] for name in (*_FINDING, *names) if name in os.environ],
-        "overrides": [list(pair) for pair in overrides.items()],
+        "overrides": _overrides(overrides),
     }
+
+
+def _overrides(overrides: Mapping[str, str]) -> list[list[str]]:
+    return [list(pair) for pair in overrides.items()]

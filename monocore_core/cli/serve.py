@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.reach import place_for, reach
+from monocore_core.cli.reach import only_here, place_for, reach_here
 from monocore_core.client.api import Api, target
 from monocore_core.client.connection import NobodyListens
 from monocore_core.client.tables import whole
@@ -29,6 +29,10 @@ PORT = 3456
 def main(words: list[str], options: Globals) -> int:
     """Run ``serve``."""
     parsed = _parser().flags(words, options)
+    if (
+        options.host is not None or options.context is not None
+    ):  # what the environment says is for others: units run this
+        only_here(options)
     if parsed.stop:
         return _stop(options, sandboxes=parsed.sandboxes)
     if parsed.sandboxes:
@@ -41,7 +45,7 @@ def main(words: list[str], options: Globals) -> int:
     from monocore_core.cli.settings import settings_for
     from monocore_core.server.daemon import ServeOptions, serve
 
-    settings = settings_for(options)
+    settings = settings_for(options, anywhere=True)
     _log_to_stderr(settings.daemon.log_format)
     idle = settings.daemon.idle_exit if parsed.idle_exit is None else parsed.idle_exit
     settings = evolve(settings, daemon=_listening(settings.daemon, parsed))
@@ -145,7 +149,7 @@ def _stop(options: Globals, *, sandboxes: bool) -> int:
     if sandboxes:
         if not place_for(options).home.is_dir():
             return 0
-        reach(options)
+        reach_here(options)
     api = _api(options)
     try:
         pid = whole(api.call("GET", target("info")), "pid")

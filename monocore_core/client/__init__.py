@@ -7,14 +7,15 @@
                      ──▶ Api.websocket("/v1/run")                        both ways, without blocking
 
 * :mod:`.daemon`: where a home's daemon is. :mod:`.starting`: starting one, and waiting until it answers.
-* :mod:`.api`: requests, and errors as the daemon tells them. :mod:`.connection`: HTTP/1.1 on a Unix socket.
+* :mod:`.destination`: which daemon is meant, by flags, environment and :mod:`.contexts`; one elsewhere is a :class:`.remote.Remote`.
+* :mod:`.api`: requests, and errors as the daemon tells them. :mod:`.connection`: HTTP/1.1 on a socket; :mod:`.tls` makes it secure.
 * :mod:`.websocket`: RFC 6455 on the same. :mod:`.tables`: reading answers without believing them.
 * :mod:`.orders`: what is sent of attrs values, without their converter.
 
 * :mod:`.sdk`: what programs use: ``from monocore_core.client import Sandbox`` (with asyncio), ``from monocore_core.client.sync import
   Sandbox`` (without).
 
-But for the SDK's, no module here imports asyncio, attrs or http.client when it is imported: ``monocore ps`` takes less than those do.
+But for the SDK's, no module here imports asyncio, attrs, http.client or ssl (but :mod:`.tls`) when it is imported: ``monocore ps`` takes less than those do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _OF = {
     "CodeResult": "monocore_core.client.sdk.code",
     "CommandFailed": "monocore_core.client.sdk.values",
     "Result": "monocore_core.client.sdk.values",
+    "tls_context": "monocore_core.client.tls",
 }
 
 

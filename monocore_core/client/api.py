@@ -63,6 +63,7 @@ class Api:
         path: of the socket; or what connects to a daemon elsewhere.
         other_version: called once with the version of a daemon that is of another one.
         headers: sent with every request.
+        explain: makes of an error of a request, before its answer, one that says more.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Api:
         path: Way,
         other_version: Callable[[str], None] | None = None,
         headers: Mapping[str, str] | None = None,
+        explain: Callable[[errors.MonocoreError], errors.MonocoreError] | None = None,
     ) -> None:
         self.path = path
         self._headers = dict(headers or {})
         self._other_version = other_version
+        self._explain = explain
 
     def call(
         self,
@@ -126,10 +129,9 @@ class Api:
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         elif body is not None:
             data, headers["Content-Type"] = body, content_type
-        with exchange(self.path, method, where, body=data, headers=headers, timeout=timeout) as answer:
-            self._compare(answer)
-            if answer.status >= 400:
-                raise _refusal(answer)
+        with self._answered(
+            lambda: exchange(self.path, method, where, body=data, headers=headers, timeout=timeout)
+        ) as answer:
             yield answer
 
     def tables(self, method: str, where: str, body: Mapping[str, object] | None = None) -> Iterator[Table]:
@@ -148,11 +150,33 @@ class Api:
         Raises:
             MonocoreError: as :meth:`call`.
         """
-        answer = upgrade(self.path, where, PROMPT, self._headers)
-        if isinstance(answer, WebSocket):
-            return answer
+        with self._explained():
+            answer = upgrade(self.path, where, PROMPT, self._headers)
+            if isinstance(answer, WebSocket):
+                return answer
+            with answer:
+                raise _refusal(answer)
+
+    @contextlib.contextmanager
+    def _answered(self, ask: Callable[[], Response]) -> Generator[Response]:
+        """A good answer."""
+        with self._explained():
+            answer = ask()
         with answer:
-            raise _refusal(answer)
+            self._compare(answer)
+            if answer.status >= 400:
+                with self._explained():
+                    raise _refusal(answer)
+            yield answer
+
+    @contextlib.contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except errors.MonocoreError as error:
+            if self._explain is None:
+                raise
+            raise self._explain(error) from error
 
     def _compare(self, answer: Response) -> None:
         version = answer.headers.get(VERSION_HEADER)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a Unix socket (RFC 9112), as much of it as one request on each connection needs. Everything that is read is bounded.
+"""HTTP/1.1 on a socket (RFC 9112), as much of it as one request on each connection needs. Everything that is read is bounded.
 
 Only ``socket`` is used: ``http.client`` takes longer to import than a daemon to answer.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
-from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, Unreachable
+from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, Unauthorized, Unreachable
 from monocore_core.hostcalls.paths import short
 
 #: Longest path that a ``sockaddr_un`` holds everywhere, bytes.
@@ -56,6 +56,47 @@ def connect(path: str) -> socket.socket:
             raise _unconnected(path, error) from error
         raise
     return sock
+
+
+def connect_tcp(host: str, port: int, base: str) -> socket.socket:
+    """Connect over TCP. An end that is lost without a word is noticed after a minute, however long nobody says anything.
+
+    Args:
+        host: name or address.
+        port: of it.
+        base: the daemon's URL, for messages.
+
+    Raises:
+        Unreachable: nobody listens there, or nothing is known of the host.
+    """
+    try:
+        made = socket.create_connection((host, port), CONNECTING)
+    except (OSError, UnicodeError) as error:
+        raise _unreached(base, host, error) from error
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # keys are sent one by one
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (
+        (socket.TCP_KEEPIDLE, 30),
+        (socket.TCP_KEEPINTVL, 10),
+        (socket.TCP_KEEPCNT, 3),
+    ):
+        made.setsockopt(socket.IPPROTO_TCP, option, seconds)
+    return made
+
+
+def _unreached(base: str, host: str, error: OSError | UnicodeError) -> Unreachable:
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return Unreachable(f"the daemon at {base} cannot be reached: no address is known of {host}")
+    if isinstance(error, TimeoutError):
+        return Unreachable(
+            f"the daemon at {base} cannot be reached: nobody answered within {CONNECTING:g} s",
+            hint="is the port open in what is between?",
+        )
+    hint = None
+    if error.errno == errno.ECONNREFUSED:
+        hint = "there, 'monocore serve --listen ADDRESS:PORT --tls' listens"
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
+    return Unreachable(f"the daemon at {base} cannot be reached: {reason}", hint=hint)
 
 
 def connect_by(way: Way) -> socket.socket:
@@ -335,7 +376,31 @@ def _explained() -> Generator[None]:
         yield
     except TimeoutError as error:
         raise DeadlineExceeded(
-            "the daemon does not answer", hint="its log is daemon.log in the home folder"
+            "the daemon does not answer", hint="its log is daemon.log in its home folder"
         ) from error
     except OSError as error:
-        raise Unreachable(f"the connection to the daemon was lost: {error.strerror}") from error
+        refused = certificate_refused(error)
+        raise refused or Unreachable(
+            f"the connection to the daemon was lost: {error.strerror or error}"
+        ) from error
+
+
+def certificate_refused(error: OSError) -> Unauthorized | None:
+    """What an alert of TLS (RFC 8446, section 6.2) means that is about the client's certificate; it may come with the first answer.
+
+    Told by its name, so that ``ssl`` need not be imported.
+    """
+    reason: object = getattr(error, "reason", None)
+    if not isinstance(reason, str) or "ALERT" not in reason:
+        return None
+    if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
+        brief = "the daemon wants a certificate of its client's, and none was given"
+    elif "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
+        word = reason.rpartition("ALERT_")[2].replace("_", " ").lower()
+        brief = f"the daemon does not take the certificate that was given: {word}"
+    else:
+        return None
+    return Unauthorized(
+        brief,
+        hint="one that an authority of its tls_client_ca has signed: MONOCORE_TLS_CERT and MONOCORE_TLS_KEY",
+    )

@@ -18,6 +18,7 @@ from pathlib import Path
 from monocore_core.client.api import problem
 from monocore_core.client.connection import NobodyListens, connect
 from monocore_core.client.daemon import Place
+from monocore_core.client.destination import VARIABLES
 from monocore_core.client.tables import parse_table
 from monocore_core.errors import (
     Conflict,
@@ -130,7 +131,7 @@ def _spawn(place: Place, environ: Mapping[str, str], writer: int) -> None:
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**environ, READY_VARIABLE: str(writer)},
+            env={**_without_ours(environ), READY_VARIABLE: str(writer)},
             pass_fds=(writer,),
             start_new_session=True,
         )
@@ -139,6 +140,11 @@ def _spawn(place: Place, environ: Mapping[str, str], writer: int) -> None:
     finally:
         os.close(log)
     started.returncode = 0  # it is meant to outlive us: no warning that it runs on
+
+
+def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a daemon needs of an environment: not what is about reaching other daemons, such as their tokens."""
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
 
 
 def _make_room(log: Path) -> None:

@@ -15,5 +15,6 @@ from monocore_core.client.sdk.blocking.client import Client
 from monocore_core.client.sdk.blocking.sandbox import Sandbox
 from monocore_core.client.sdk.code import CodeResult
 from monocore_core.client.sdk.values import CommandFailed, Result
+from monocore_core.client.tls import tls_context
 
-__all__ = ["Client", "CodeResult", "CommandFailed", "Result", "Sandbox"]
+__all__ = ["Client", "CodeResult", "CommandFailed", "Result", "Sandbox", "tls_context"]

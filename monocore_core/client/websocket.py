@@ -1,10 +1,10 @@
-"""The client's end of a WebSocket (RFC 6455) on a Unix socket.
+"""The client's end of a WebSocket (RFC 6455).
 
 :class:`Reader` is pure: bytes in, messages out. :class:`WebSocket` moves them without ever waiting, for a program that waits for
 several things at once.
 
 Frames are masked with a key of zeros. Masking keeps a page in a browser from choosing the bytes that a proxy sees (section 10.3);
-here are neither, and what is not changed need not be copied.
+we are none, and what is not changed need not be copied.
 """
 
 from __future__ import annotations
@@ -173,15 +173,27 @@ class WebSocket:
             return found
         try:
             data = self._socket.recv(CHUNK)
+            self._reader.feed(data)
+            while data and self._kept_back():
+                self._reader.feed(self._socket.recv(CHUNK))
         except BlockingIOError:
             return found
         except OSError:
             data = b""
         if not data:
             self.ended = True
-        self._reader.feed(data)
         found += self._messages()
         return found
+
+    def alive(self) -> None:
+        """Say that we are here (section 5.5.3), to a server that asks from time to time, when nothing is received for long."""
+        self.send(PONG)
+
+    def _kept_back(self) -> int:
+        """Bytes that TLS has decrypted already, of which no wait for the descriptor would tell."""
+        pending: object = getattr(self._socket, "pending", None)
+        found: object = pending() if callable(pending) else 0
+        return found if isinstance(found, int) else 0
 
     def close(self) -> None:
         """Say goodbye, as far as that is possible without waiting, and close. A repeat does nothing."""

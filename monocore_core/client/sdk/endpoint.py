@@ -7,16 +7,17 @@ import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
 
 from attrs import field, frozen
 
-from monocore_core.client.connection import CONNECTING
+from monocore_core.client.connection import connect_tcp
 from monocore_core.client.daemon import place_of
-from monocore_core.errors import InvalidInput, Unauthorized, Unreachable
+from monocore_core.client.remote import check_token
+from monocore_core.client.tls import secured
+from monocore_core.client.urls import PORT, parse_url
+from monocore_core.errors import InvalidInput
 
-#: The port of a URL that has none.
-PORT = 3456
+__all__ = ["PORT", "Endpoint", "endpoint_of"]
 _USUAL_HOST = "monocore"
 
 
@@ -59,68 +60,10 @@ class Endpoint:
         """Connect to a remote one.
 
         Raises:
-            Unreachable: nobody listens there. Unauthorized: its certificate is not trusted.
+            Unreachable: nobody listens there. Unauthorized: one of us does not trust the other's certificate.
         """
-        try:
-            made = socket.create_connection((self.host, self.port), CONNECTING)
-        except OSError as error:
-            raise Unreachable(f"the daemon at {self.base} cannot be reached: {error}") from error
-        if self.tls is None:
-            return made
-        try:
-            return wrapped(made, self.tls, self.host)
-        except ssl.SSLError as error:
-            made.close()
-            raise Unauthorized(
-                f"the daemon at {self.base} is not who it should be: {error.reason or error}",
-                hint="give an ssl.SSLContext that trusts its certificate: tls=ssl.create_default_context(cafile=…)",
-            ) from error
-        except OSError as error:
-            made.close()
-            raise Unreachable(f"the daemon at {self.base} cannot be reached: {error}") from error
-
-
-class TlsSocket(ssl.SSLSocket):
-    """One that behaves as a plain socket does when nothing can be done at once, and never keeps back what it has decrypted."""
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """As of a plain socket."""
-        try:
-            found = super().recv(buflen, flags)
-            while found and len(found) < buflen and self.pending():
-                found += super().recv(buflen - len(found), flags)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise BlockingIOError from error
-        except ssl.SSLEOFError:
-            return b""
-        return found
-
-    def sendmsg(self, *args: object, **words: object) -> int:  # type: ignore[override] # the base has it only to refuse
-        """Of the first buffer as much as goes: TLS has no scattered writes."""
-        del words
-        buffers = args[0] if args else ()
-        if not isinstance(buffers, list) or not buffers:
-            return 0
-        first: object = buffers[0]  # pyright: ignore[reportUnknownVariableType] - of the caller
-        if not isinstance(first, bytes | memoryview):
-            raise TypeError("not a buffer")
-        try:
-            return self.send(first)  # pyright: ignore[reportUnknownArgumentType] - bytes, of whichever form
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise BlockingIOError from error
-
-
-def wrapped(made: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
-    """A connected socket, made secure. The context is used as it is, whatever else it is used for.
-
-    Raises:
-        ssl.SSLError, OSError: the other end is not trusted, or is gone.
-    """
-    usual, context.sslsocket_class = context.sslsocket_class, TlsSocket
-    try:
-        return context.wrap_socket(made, server_hostname=host)
-    finally:
-        context.sslsocket_class = usual
+        made = connect_tcp(self.host, self.port, self.base)
+        return made if self.tls is None else secured(made, self.tls, self.host, self.base)
 
 
 def endpoint_of(
@@ -136,7 +79,7 @@ def endpoint_of(
     Args:
         url: ``https://host:port``, ``http://…``, ``unix:///path``; None: the daemon of the home.
         token: for a remote one.
-        tls: None: the host's certificates are trusted.
+        tls: see :func:`monocore_core.client.tls_context`; None: the host's authorities are trusted.
         home: of the local one; None: as configured (``MONOCORE_HOME``, ``monocore.toml``, ``~/.monocore``).
         environ: the process's own, unless given.
 
@@ -157,26 +100,9 @@ def endpoint_of(
 
 
 def _remote(url: str, token: str, tls: ssl.SSLContext | None) -> Endpoint:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or PORT
-    except ValueError as error:
-        raise InvalidInput(f"{url!r} is not a URL: {error}") from error
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise InvalidInput("the token has characters that none has")
-    if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
-        return Endpoint(path=parts.path, token=token)
-    if not _is_plain(parts):
-        raise InvalidInput(f"{url!r} is not the URL of a daemon", hint=f"for example https://host:{PORT}")
-    context = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
-    return Endpoint(host=parts.hostname or "", port=port, token=token, tls=context)
-
-
-def _is_plain(parts: SplitResult) -> bool:
-    nothing_more = parts.path in ("", "/") and not parts.query and not parts.fragment
-    return (
-        parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and nothing_more
-        and "@" not in parts.netloc
-    )
+    parsed = parse_url(url)
+    check_token(token)
+    if parsed.scheme == "unix":
+        return Endpoint(path=parsed.path, token=token)
+    context = (tls or ssl.create_default_context()) if parsed.scheme == "https" else None
+    return Endpoint(host=parsed.host, port=parsed.port, token=token, tls=context)

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from monocore_core.client.api import MAX_PROBLEM, problem
-from monocore_core.client.connection import MAX_NDJSON
+from monocore_core.client.connection import MAX_NDJSON, certificate_refused
 from monocore_core.client.sdk.endpoint import Endpoint
 from monocore_core.client.sdk.routes import Call
 from monocore_core.client.tables import NOTHING, parse_table
@@ -163,18 +163,27 @@ def explained(endpoint: Endpoint) -> Generator[None]:
     except aiohttp.ClientConnectorCertificateError as error:
         raise Unauthorized(
             f"the daemon at {endpoint.base} is not who it should be: {error.certificate_error}",
-            hint="give an ssl.SSLContext that trusts its certificate: tls=ssl.create_default_context(cafile=…)",
+            hint="trust its certificate: tls=tls_context(fingerprint=…), or ca=…; from monocore_core.client",
         ) from error
     except TimeoutError as error:
         raise DeadlineExceeded(
-            "the daemon does not answer", hint="its log is daemon.log in the home folder"
+            "the daemon does not answer", hint="its log is daemon.log in its home folder"
         ) from error
     except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError) as error:
-        raise Unreachable("the connection to the daemon was lost") from error
+        raise _refused(error) or Unreachable("the connection to the daemon was lost") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Unreachable(
+        raise _refused(error) or Unreachable(
             f"the daemon at {endpoint.path or endpoint.base} cannot be reached: {error}"
         ) from error
+
+
+def _refused(error: BaseException | None) -> Unauthorized | None:
+    """What is about our certificate, if that is what an error is about."""
+    while error is not None:
+        if isinstance(error, OSError) and (found := certificate_refused(error)) is not None:
+            return found
+        error = error.__cause__
+    return None
 
 
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
