@@ -12,7 +12,7 @@ from monocore_core.cli.arguments import Parser, UsageError, Value, add_globals
 from monocore_core.cli.descriptors import OutputClosed, write_all
 from monocore_core.cli.failures import for_each
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.naming import named, services_of
+from monocore_core.cli.naming import instances, instances_of, services_of
 from monocore_core.cli.reach import reach
 from monocore_core.cli.terminal import STDERR, STDOUT
 from monocore_core.cli.times import parse_time
@@ -29,13 +29,18 @@ def main(words: list[str], options: Globals) -> int:
     if not parsed.names and parsed.file is None:
         raise UsageError("a sandbox is needed", "or name the services' file: --file FILE.", PROG)
     api = reach(options)
-    names = parsed.names or services_of(parsed.file)
-    ids = {name: named(api, name, parsed.file, options) for name in names}
-    show = _shower(parsed, max(map(len, names), default=0) if len(names) > 1 else 0)
+    if parsed.names:
+        found = [one for name in parsed.names for one in instances(api, name, parsed.file, options)]
+    else:
+        found = instances_of(api, parsed.file, services_of(parsed.file))
+    ids = dict(found)
+    show = _shower(parsed, max(map(len, ids), default=0) if len(ids) > 1 else 0)
     try:
-        if parsed.follow and len(names) > 1:
+        if parsed.follow and len(ids) > 1:
             return _follow_all(api, ids, parsed, show)
-        return for_each(names, lambda name: _show(api, name, ids[name], parsed, show), debug=options.debug)
+        return for_each(
+            list(ids), lambda name: _show(api, name, ids[name], parsed, show), debug=options.debug
+        )
     except OutputClosed as error:
         raise BrokenPipeError from error
 
@@ -50,7 +55,8 @@ def render(line: Table, *, timestamps: bool, prefix: str = "") -> bytes:
 def _parser() -> Parser:
     parser = Parser(
         PROG,
-        "Show what sandboxes wrote, standard output and standard error apart. Services are known by their names, too.",
+        "Show what sandboxes wrote, standard output and standard error apart. Services are known by their names, too: "
+        "all of their sandboxes, each line behind its sandbox's name.",
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="SANDBOX", help="name, id, or beginning of an id; or a service of --file")
