@@ -7,13 +7,11 @@ from collections.abc import Callable
 from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.failures import for_each
 from monocore_core.cli.globals import Globals
+from monocore_core.cli.grace import parse_grace
 from monocore_core.cli.reach import reach
 from monocore_core.client.api import Api, target
 from monocore_core.client.tables import whole
-from monocore_core.errors import InvalidInput, NotFound
-
-#: Longest time to stop in, seconds.
-MAX_GRACE = 3600.0
+from monocore_core.errors import NotFound
 
 
 def stop(words: list[str], options: Globals) -> int:
@@ -23,7 +21,7 @@ def stop(words: list[str], options: Globals) -> int:
         "-t",
         "--time",
         action=Value,
-        parse=_grace,
+        parse=parse_grace,
         metavar="SECONDS",
         help="until force (default: as they were started with, else 10; 0: at once)",
     )
@@ -133,12 +131,3 @@ def _parser(name: str, description: str) -> Parser:
 def _each(names: list[str], options: Globals, one: Callable[[Api, str], None]) -> int:
     api = reach(options)
     return for_each(names, lambda name: one(api, name), debug=options.debug)
-
-
-def _grace(word: str) -> float:
-    from monocore_core.notation.quantity import parse_duration
-
-    seconds = 0.0 if word == "0" else parse_duration(word)
-    if seconds > MAX_GRACE:
-        raise InvalidInput(f"{word[:40]!r} is too long", hint=f"at most {MAX_GRACE:g} seconds")
-    return seconds

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from monocore_core.cli.arguments import Parser, add_globals
+from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.columns import print_columns, print_document, print_line
 from monocore_core.cli.failures import clean, warn
 from monocore_core.cli.globals import Globals
+from monocore_core.cli.grace import parse_grace
 from monocore_core.cli.naming import project_name
-from monocore_core.cli.reach import reach
+from monocore_core.cli.reach import reach, remote_of
 from monocore_core.client.api import Api, problem, target
+from monocore_core.client.destination import VARIABLES
 from monocore_core.client.tables import Table, flag, inner, tables, text, texts, whole
 from monocore_core.config.find import FILE_NAME, find_file
 from monocore_core.errors import NotFound, Unreachable
@@ -40,40 +43,62 @@ def up(words: list[str], options: Globals) -> int:
     )
     add("--force-recreate", action="store_true", help="replace those that have not changed, too")
     add("--remove-orphans", action="store_true", help="remove what the file no longer has")
+    add("--wait", action="store_true", help="until all of them are healthy")
     parsed = parser.flags(words, options)
     file = _file(parsed.file, options)
     profiles = [*parsed.profile, *(one for one in os.environ.get(_PROFILES, "").split(",") if one.strip())]
+    remote = remote_of(options)
+    if remote is None:
+        environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        what: Mapping[str, object] = {"file": str(file), "environ": environ, "profiles": profiles}
+    else:
+        from monocore_core.cli.posting import posted
+
+        what = posted(file, profiles, os.environ, remote)
     body = {
-        "file": str(file),
-        "environ": dict(os.environ),
-        "profiles": profiles,
+        **what,
         "services": parsed.services,
         "group": parsed.group,
         "recreate": parsed.force_recreate,
         "remove_orphans": parsed.remove_orphans,
+        "wait": parsed.wait,
     }
     return _follow(reach(options), target("projects", "up"), body, as_json=parsed.json)
 
 
 def down(words: list[str], options: Globals) -> int:
     """Run ``down``."""
-    return _act("down", "Stop services, those that others need last.", words, options)
+    parser = _parser("down", "Stop services, those that others need last.")
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        "--grace",
+        dest="grace",
+        action=Value,
+        parse=parse_grace,
+        metavar="SECONDS",
+        help="until force (default: each service's stop_grace; 0: at once)",
+    )
+    parsed = parser.flags(words, options)
+    return _act("down", parsed, options, {} if parsed.grace is None else {"grace": parsed.grace})
 
 
 def restart(words: list[str], options: Globals) -> int:
     """Run ``restart``."""
-    return _act("restart", "Stop services, and start them again.", words, options)
+    parser = _parser("restart", "Stop services, and start them again.")
+    return _act("restart", parser.flags(words, options), options)
 
 
 def remove(words: list[str], options: Globals) -> int:
     """Run ``remove``, without the word ``service``."""
-    return _act(
+    parser = _parser(
         "remove",
         "Remove stopped services' sandboxes, with their logs and writable disks. The file is left as it is: "
         "'monocore remove service NAME' takes a service out of it.",
-        words,
-        options,
     )
+    parser.add_argument("--force", action="store_true", help="stop those that run before")
+    parsed = parser.flags(words, options)
+    return _act("remove", parsed, options, {"force": parsed.force})
 
 
 def status(words: list[str], options: Globals) -> int:
@@ -112,11 +137,11 @@ def _parser(name: str, description: str) -> Parser:
     return parser
 
 
-def _act(name: str, description: str, words: list[str], options: Globals) -> int:
-    parser = _parser(name, description)
-    parsed = parser.flags(words, options)
+def _act(
+    name: str, parsed: argparse.Namespace, options: Globals, more: Mapping[str, object] | None = None
+) -> int:
     project = project_name(str(_file(parsed.file, options)))
-    body = {"services": parsed.services, "group": parsed.group}
+    body = {"services": parsed.services, "group": parsed.group, **(more or {})}
     return _follow(reach(options), target("projects", project, name), body, as_json=parsed.json)
 
 

@@ -41,6 +41,10 @@ class Values:
 
     _values: Mapping[str, bytes] = field(repr=False)
 
+    def of(self, name: str) -> bytes:
+        """The value of one."""
+        return self._values[name]
+
     def digests(self, key: bytes) -> dict[str, str]:
         """A keyed digest (HMAC-SHA256, in hex) of each."""
         return {

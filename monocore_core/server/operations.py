@@ -31,11 +31,13 @@ class Names:
         services: by name; all where it is left out.
         group: those of it.
         force: of `remove`: also those that run.
+        grace: of `down`: seconds until one is ended by force; its own where it is left out.
     """
 
     services: tuple[str, ...] | None = None
     group: str | None = None
     force: bool = False
+    grace: float | None = None
 
 
 @frozen
@@ -47,6 +49,7 @@ class Up:
         document: the same as JSON.
         environ: variables that the file may use.
         profiles: that are active.
+        inactive: names of services that the document leaves out, as their profiles are not active: what runs of them is left alone.
         services: by name; all where it is left out.
         group: those of it.
         recreate: make all anew.
@@ -58,6 +61,7 @@ class Up:
     document: Mapping[str, object] | None = None
     environ: Mapping[str, str] = field(factory=dict[str, str])
     profiles: tuple[str, ...] = ()
+    inactive: tuple[str, ...] = ()
     services: tuple[str, ...] | None = None
     group: str | None = None
     recreate: bool = False

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
+from attrs import evolve
 
 from monocore_core.config.project import Reading, load_project, parse_project, remote_reading
 from monocore_core.errors import InvalidInput
@@ -17,8 +18,9 @@ from monocore_core.orchestrator.events import Progress, ServiceEvent, Told
 from monocore_core.orchestrator.status import ProjectStatus
 from monocore_core.serde import structure, unstructure
 from monocore_core.server.app import daemon_of
-from monocore_core.server.bodies import inner_table, table_of, texts_of
+from monocore_core.server.bodies import checked_number, inner_table, table_of, texts_of
 from monocore_core.server.routing import Room
+from monocore_core.server.sandboxes import MAX_GRACE
 from monocore_core.server.telling import Work, told
 from monocore_core.server.views import view_of_event
 
@@ -70,11 +72,16 @@ async def up(request: web.Request) -> web.StreamResponse:
 @ROUTES.post("/v1/projects/{name}/down", Scope.ADMIN)
 async def down(request: web.Request) -> web.StreamResponse:
     """Stop services."""
-    services, group = _names(await table_of(request))
+    table = await table_of(request)
+    services, group = _names(table)
+    grace = table.get("grace")
+    seconds = None if grace is None else checked_number(grace, "grace", MAX_GRACE)
     daemon, name = daemon_of(request), request.match_info["name"]
 
     async def work(tell: Told) -> object:
-        return view(await daemon.services.down(name, services=services, group=group, on_event=tell))
+        return view(
+            await daemon.services.down(name, services=services, group=group, grace=seconds, on_event=tell)
+        )
 
     return await _told(request, work)
 
@@ -151,9 +158,10 @@ def _project_of(table: Mapping[str, object], environ: Mapping[str, str]) -> Proj
     if isinstance(document, dict) and file is None:
         folder = table.get("folder")
         where = Path(folder) if isinstance(folder, str) and folder.startswith("/") else Path("/")
-        return parse_project(
+        project = parse_project(
             inner_table(table, "document"), remote_reading(profiles, secrets=True), folder=where
         )
+        return evolve(project, inactive=(*project.inactive, *(texts_of(table, "inactive") or ())))
     raise InvalidInput("give the path of a 'file', or a 'document', a table")
 
 
