@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("serve", "run the daemon that keeps sandboxes; others start it when needed"),
     "context": ("context", "name daemons elsewhere, and choose the one that commands are for"),
     "token": ("token", "make, list and revoke tokens for the daemon's TCP addresses"),
+    "dashboard": ("dashboard", "show sandboxes, services and images in a browser"),
     "info": ("info", "show the daemon"),
     "doctor": ("doctor", "check what works on this host, and what to install"),
     "system": ("system", "show disk usage"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
@@ -69,6 +70,15 @@ class Happenings:
         """Those after ``number`` that are still kept, oldest first."""
         behind = self.last - number
         return [] if behind <= 0 else list(self._ring)[-behind:]
+
+    async def changed(self, after: int, seconds: float) -> bool:
+        """Wait until something has happened after the one of that number, or for so many seconds; False when nothing can happen any more."""
+        news = self._news
+        if self.last <= after and not self._closed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await news.wait()
+        return not self._closed
 
     async def follow(self, after: int | None = None) -> AsyncGenerator[Happening]:
         """Those after the one of that number (None: from now on), as they happen, until :meth:`close`."""

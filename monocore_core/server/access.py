@@ -21,7 +21,8 @@ from monocore_core.model.record import SandboxOrder, SandboxRecord
 from monocore_core.orchestrator.labels import GROUP
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.audit import Audit
-from monocore_core.server.guarding import Failures, allowed_host, allowed_origin, bearer
+from monocore_core.server.guarding import Failures, allowed_host, allowed_origin, bearer, offered
+from monocore_core.server.passes import Passes
 from monocore_core.server.routing import Entry, Handler, Reach
 from monocore_core.store.tokens import Tokens
 
@@ -42,6 +43,7 @@ class Guard:
         audit: is told.
         names: of this host, besides its addresses and ``localhost``.
         failures: of late.
+        passes: of browsers.
     """
 
     tokens: Tokens
@@ -49,6 +51,7 @@ class Guard:
     audit: Audit
     names: tuple[str, ...] = ()
     failures: Failures = field(factory=Failures)
+    passes: Passes = field(factory=Passes, init=False)
     _entries: dict[tuple[str, str], Entry] = field(factory=dict[tuple[str, str], Entry], init=False)
 
     def know(self, entries: Iterable[Entry]) -> None:
@@ -72,18 +75,24 @@ class Guard:
     @web.middleware
     async def checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let through who may."""
-        access = OWNER if local(request) else self._known(request)
-        request[_ACCESS] = access
         route = request.match_info.route.resource
         entry = self._entries.get((request.method, "" if route is None else route.canonical))
+        if local(request):
+            access = OWNER
+        else:
+            self._heard(request)
+            if entry is not None and entry.open:
+                return await handler(request)
+            access = self._known(request)
+        request[_ACCESS] = access
         if entry is not None:
             self._allow(access, entry, request.match_info.get("id", ""))
         elif request.match_info.http_exception is None:
             raise Unauthorized(f"{request.method} {request.path} has no scope: nobody may use it")
         return await handler(request)
 
-    def _known(self, request: web.Request) -> Access:
-        """The access of a request over TCP."""
+    def _heard(self, request: web.Request) -> None:
+        """Refuse who failed too often, and pages of others."""
         address, now = request.remote or "", time.monotonic()
         wait = self.failures.wait(address, now)
         if wait > 0:
@@ -97,15 +106,26 @@ class Guard:
                 "the request's Host or Origin is not this daemon's",
                 hint="use its address, or add its name to daemon.hosts",
             )
-        text = bearer(request.headers.get("Authorization", ""))
+
+    def _known(self, request: web.Request) -> Access:
+        """The access of a request over TCP."""
+        text = bearer(request.headers.get("Authorization", "")) or offered(
+            request.headers.get("Sec-WebSocket-Protocol", "")
+        )
+        if text is not None and (access := self.passes.find(text)) is not None:
+            return access
         token = None if text is None else self.tokens.find(text)
         if token is None:
-            self.failures.add(address, now)
+            self.failed(request)
             raise Unauthenticated(
                 "a token is needed" if text is None else "the token is not valid, or not any more",
                 hint="monocore token create makes one",
             )
         return token.access
+
+    def failed(self, request: web.Request) -> None:
+        """A request over TCP did not show what it needs."""
+        self.failures.add(request.remote or "", time.monotonic())
 
     def _allow(self, access: Access, entry: Entry, identity: str) -> None:
         if not access.scope.includes(entry.scope):

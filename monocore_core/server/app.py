@@ -19,6 +19,7 @@ from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.access import REQUEST_HEADER, Guard, request_id
 from monocore_core.server.audit import NAME as AUDIT
 from monocore_core.server.audit import Audit
+from monocore_core.server.gate import Gate
 from monocore_core.server.idempotency import Keys
 from monocore_core.server.problems import MEDIA_TYPE, problem, problem_of
 from monocore_core.server.routing import Handler, routes_of
@@ -44,6 +45,8 @@ class Daemon:
         guard: decides who may do what.
         requests: under way.
         keys: of requests that may be sent again.
+        gate: to its TCP sockets.
+        server: that answers, once it does.
         touched: when the latest request ended, by :func:`time.monotonic`.
     """
 
@@ -54,6 +57,8 @@ class Daemon:
     started: float = field(factory=time.time)
     version: str = __version__
     keys: Keys = field(factory=Keys)
+    gate: Gate = field(factory=Gate)
+    server: web.Server | None = field(default=None, init=False)
     guard: Guard = field(init=False)
     requests: int = 0
     touched: float = field(factory=time.monotonic)
@@ -106,6 +111,7 @@ async def _versioned(request: web.Request, response: web.StreamResponse) -> None
 async def _counted(request: web.Request, handler: Handler) -> web.StreamResponse:
     daemon = daemon_of(request)
     daemon.requests += 1
+    daemon.gate.said(request.transport)
     try:
         return await handler(request)
     finally:

@@ -29,6 +29,7 @@ from monocore_core.server.access import access_of
 from monocore_core.server.admission import create_for
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import command_of, order_of, parse_table
+from monocore_core.server.guarding import PROTOCOL
 from monocore_core.server.problems import problem_of
 from monocore_core.server.routing import Reach, Room
 from monocore_core.server.sandboxes import signal_number
@@ -116,7 +117,10 @@ async def execute(request: web.Request) -> web.StreamResponse:
 
 
 async def _open(request: web.Request) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE, heartbeat=_heartbeat(request), compress=False)
+    protocols = (PROTOCOL,) if "Sec-WebSocket-Protocol" in request.headers else ()
+    socket = web.WebSocketResponse(
+        max_msg_size=MAX_MESSAGE, heartbeat=_heartbeat(request), compress=False, protocols=protocols
+    )
     await socket.prepare(request)
     return socket
 

@@ -29,6 +29,7 @@ from monocore_core.model.daemon import DaemonSettings
 from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.app import Daemon, make_app
+from monocore_core.server.gate import answering
 from monocore_core.server.listening import listening
 from monocore_core.server.memory import thrifty
 from monocore_core.server.starter import Readiness, readiness
@@ -115,16 +116,20 @@ async def serving(
     """Answer on a Unix socket and on TCP; at the end, requests under way have ``grace`` seconds."""
     runner = web.AppRunner(make_app(daemon), access_log=None, shutdown_timeout=grace, keepalive_timeout=75)
     await runner.setup()
+    stack = AsyncExitStack()
     try:
         if listener is not None:
             await web.SockSite(runner, listener, backlog=512).start()
+        daemon.server = runner.server
+        assert runner.server is not None  # noqa: S101 - for the type checkers: it was set up
         for sock in listeners.sockets:
-            await web.SockSite(runner, sock, backlog=512, ssl_context=listeners.context).start()
+            await stack.enter_async_context(answering(runner.server, sock, listeners.context, daemon.gate))
         for url in listeners.urls:
             log.info("listening on %s%s", url, _identified(listeners.fingerprint))
         yield
     finally:
         daemon.sandboxes.book.happenings.close()  # those who follow come to their end
+        await stack.aclose()
         await runner.cleanup()
         daemon.guard.audit.close()
 

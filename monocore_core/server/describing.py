@@ -29,7 +29,9 @@ def openapi_of(app: web.Application) -> dict[str, Json]:
     return document(
         one
         for one in found
-        if one.path not in _SOCKETS and not (one.method == "GET" and one.path.endswith("/exec"))
+        if one.path not in _SOCKETS
+        and not one.path.startswith("/dashboard/")
+        and not (one.method == "GET" and one.path.endswith("/exec"))
     )
 
 

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
+#: Protocol of our WebSockets, and what a page puts before its token to offer it as another one.
+PROTOCOL, OFFER = "monocore", "monocore-bearer"
 #: Failures within so many seconds after which an address is not heard, and addresses that are remembered.
 FAILURES, WINDOW, ADDRESSES = 20, 60.0, 4096
 
@@ -41,6 +43,15 @@ def bearer(header: str) -> str | None:
     return token.strip() if kind.lower() == "bearer" and len(token) <= 256 and token.isascii() else None
 
 
+def offered(header: str) -> str | None:
+    """The token among the protocols that a page offers for a WebSocket (RFC 6455, section 11.3.4), whose other headers it cannot choose; or None."""
+    for word in header[:4096].split(","):
+        name, _, token = word.strip().partition(".")
+        if name == OFFER and token:
+            return token if len(token) <= 256 and token.isascii() else None
+    return None
+
+
 @define(eq=False)
 class Failures:
     """How often each address has failed of late; of IPv6, each network of 64 bits, which is what one host has.
@@ -56,21 +67,22 @@ class Failures:
 
     def add(self, address: str, now: float) -> None:
         """One more."""
-        times = self._times.setdefault(_network(address), deque(maxlen=self.most))
+        times = self._times.setdefault(network_of(address), deque(maxlen=self.most))
         times.append(now)
-        self._times.move_to_end(_network(address))
+        self._times.move_to_end(network_of(address))
         if len(self._times) > ADDRESSES:
             self._times.popitem(last=False)
 
     def wait(self, address: str, now: float) -> float:
         """Seconds until it is heard again; 0 when it is."""
-        times = self._times.get(_network(address))
+        times = self._times.get(network_of(address))
         if times is None or len(times) < self.most:
             return 0.0
         return max(0.0, times[0] + self.window - now)
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """Of an address, what one host has: itself; of IPv6 its network of 64 bits."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from itertools import islice
@@ -19,7 +19,7 @@ from monocore_core.errors import InvalidInput, MonocoreError
 from monocore_core.logs import LogLine, LogQuery, LogReader, Stream, render_json, render_text
 from monocore_core.metrics import Sample, rates
 from monocore_core.model.access import Scope
-from monocore_core.model.record import SandboxState
+from monocore_core.model.record import SandboxRecord, SandboxState
 from monocore_core.serde import unstructure
 from monocore_core.server.app import Daemon, daemon_of
 from monocore_core.server.bodies import number, path_of, switch
@@ -75,6 +75,11 @@ async def all_stats(request: web.Request) -> web.Response:
     running = [
         one for one in daemon.sandboxes.all() if one.state in (SandboxState.RUNNING, SandboxState.PAUSED)
     ]
+    return web.json_response({"stats": await figures_of(daemon, running)})
+
+
+async def figures_of(daemon: Daemon, running: Sequence[SandboxRecord]) -> dict[str, object]:
+    """What these use, by id, as measured a moment ago, or now; without those of which nothing is known."""
     oldest = time.time_ns() - int(FRESH * 1e9)
     at_once = asyncio.Semaphore(MEASURED_AT_ONCE)
 
@@ -98,7 +103,7 @@ async def all_stats(request: web.Request) -> web.Response:
                 "rates": None if rate is None else unstructure(rate),
                 "name": record.name,
             }
-    return web.json_response({"stats": found})
+    return found
 
 
 @ROUTES.get("/v1/sandboxes/{id}/top", Scope.READ)

@@ -183,6 +183,11 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         answers=NDJSON,
         schema=_LINE,
     ),
+    "GET /v1/live": Operation(answers=NDJSON, schema=_LINE),
+    "GET /dashboard": Operation(answers="text/html", schema=_LINE),
+    "POST /v1/dashboard": Operation(
+        body=_table(port={"type": "integer", "minimum": 0, "maximum": 65535}), answers=NDJSON, schema=_LINE
+    ),
     "GET /v1/metrics": Operation(answers=_TEXT, schema=_LINE),
     "GET /metrics": Operation(answers=_TEXT, schema=_LINE),
     "POST /v1/shutdown": Operation(body=_table(stop=_FLAG), statuses={202: "It ends."}),

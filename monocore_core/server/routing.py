@@ -42,6 +42,7 @@ class Entry:
         handler: answers it; the first line of its docstring says what it does.
         scope: that a token needs.
         reach: of what it is; where it is not said, the sandbox in the path, or else the whole home.
+        open: whether it is answered to who has no token, and then tells nothing of the home: pages that ask for one.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Entry:
     handler: Handler
     scope: Scope
     reach: Reach = field(default=Factory(_usual_reach, takes_self=True))
+    open: bool = field(default=False, kw_only=True)
 
     @property
     def canonical(self) -> str:

@@ -8,12 +8,14 @@ from monocore_core.model.access import Scope
 from monocore_core.server import (
     attach,
     creation,
+    dashboard,
     describing,
     dial,
     files,
     images,
     inside,
     kept,
+    live,
     oneshot,
     original,
     pausing,
@@ -38,5 +40,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     *kept.ENTRIES,
     *original.ENTRIES,
     *describing.ENTRIES,
+    *dashboard.ENTRIES,
+    *live.ENTRIES,
     Entry("GET", "/metrics", system.metrics, Scope.READ),  # where Prometheus looks
 )

@@ -55,7 +55,7 @@ def listening_on_tcp(settings: DaemonSettings, home: Path) -> Generator[Listener
 
         context, shown = tls_context(settings, home)
     with ExitStack() as stack:
-        sockets = tuple(stack.enter_context(_bound(*address)) for address in addresses)
+        sockets = tuple(stack.enter_context(bound(*address)) for address in addresses)
         yield Listeners(sockets, context, shown)
 
 
@@ -83,7 +83,12 @@ def check_exposure(addresses: tuple[Address, ...], *, secure: bool, allow_plain:
 
 
 @contextmanager
-def _bound(address: IPv4Address | IPv6Address, port: int) -> Generator[socket.socket]:
+def bound(address: IPv4Address | IPv6Address, port: int) -> Generator[socket.socket]:
+    """A socket that listens on an address.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

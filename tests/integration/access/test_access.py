@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import json
 import ssl
@@ -25,6 +27,7 @@ from monocore_core.orchestrator.orchestrator import Orchestrator
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.server.app import Daemon
 from monocore_core.server.daemon import serving
+from monocore_core.server.dashboard import FILES
 from monocore_core.server.guarding import Failures
 from monocore_core.server.routing import Reach
 from monocore_core.server.table import ENTRIES
@@ -118,6 +121,8 @@ async def test_nobody_without_a_valid_token_may_do_anything(served: Served) -> N
     assert bad.keys() == REFUSALS
     asked: list[tuple[str, str]] = []
     for entry in ENTRIES:
+        if entry.open:
+            continue
         for token in bad.values():
             status, answer, request = await served.ask(entry.method, path_of(entry.path, identity), token)
             assert (status, answer["title"]) == (401, "Unauthenticated"), entry
@@ -134,10 +139,70 @@ async def test_nobody_without_a_valid_token_may_do_anything(served: Served) -> N
     assert not any(token.split("_")[2] in text for token in bad.values() if token and "_" in token)
 
 
+async def test_only_the_page_that_asks_for_a_token_is_open(served: Served) -> None:
+    found = {(entry.method, entry.path) for entry in ENTRIES if entry.open}
+    files = {("GET", f"/dashboard/{name}") for name in FILES}
+    assert found == {("GET", "/dashboard"), ("POST", "/dashboard/pass")} | files
+    for number in range(3):  # a code that is guessed is a failure as any
+        served.daemon.guard.failures = Failures(most=2) if not number else served.daemon.guard.failures
+        status, _, _ = await served.ask("POST", "/dashboard/pass", None, {"code": "x" * 43})
+        assert status == (401 if number < 2 else 429)
+
+
+async def test_a_page_offers_its_token_as_a_protocol_of_its_websocket(served: Served) -> None:
+    identity = made(served, "a", "kept")
+    url = f"{served.url}/v1/sandboxes/{identity}/exec"
+    offers = ("monocore", f"monocore-bearer.{served.token(Scope.RUN)}")
+    async with served.client.ws_connect(url, protocols=offers, ssl=served.tls) as socket:
+        assert socket.protocol == "monocore"  # and not the one that holds the token
+        await socket.send_json({"command": {"args": ["true"]}})
+        assert (await socket.receive_json())["error"]["title"] == "Conflict"
+    for scope, status in ((None, 401), (Scope.READ, 403)):
+        token = "wrong" if scope is None else served.token(scope)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await served.client.ws_connect(
+                url, protocols=("monocore", f"monocore-bearer.{token}"), ssl=served.tls
+            )
+        assert caught.value.status == status
+
+
+async def test_who_says_nothing_or_connects_too_often_holds_no_place(served: Served) -> None:
+    gate = served.daemon.gate
+    gate.patience, gate.most_of_one = 0.3, 3
+    await served.client.close()  # what it keeps open has a place
+    port = int(served.url.rpartition(":")[2])
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def connected() -> asyncio.StreamReader:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        writers.append(writer)
+        return reader
+
+    async with asyncio.timeout(30.0):
+        slow = [await connected() for _ in range(3)]
+        with contextlib.suppress(OSError):
+            assert await (await connected()).read() == b""  # a fourth is not let in
+        for reader in slow:
+            with contextlib.suppress(OSError):
+                assert await reader.read() == b""
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        async with aiohttp.ClientSession() as client:
+            headers = {"Authorization": f"Bearer {served.token(Scope.READ)}"}
+            async with client.get(f"{served.url}/v1/health", headers=headers, ssl=served.tls) as answer:
+                assert answer.status == 200
+
+
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.RUN])
 async def test_no_route_gives_more_than_its_scope(served: Served, scope: Scope) -> None:
     identity, token = made(served, "a", "kept"), served.token(scope)
-    above = [entry for entry in ENTRIES if not scope.includes(entry.scope)]
+    above = [entry for entry in ENTRIES if not scope.includes(entry.scope) and not entry.open]
     assert any(entry.path == "/v1/shutdown" for entry in above)
     for entry in above:
         status, answer, request = await served.ask(entry.method, path_of(entry.path, identity), token)
@@ -156,7 +221,7 @@ async def test_what_is_of_other_groups_is_out_of_reach(served: Served) -> None:
         served.token(Scope.RUN, "b"),
     )
     for entry in ENTRIES:
-        if entry.reach not in (Reach.SANDBOX, Reach.HOME):
+        if entry.open or entry.reach not in (Reach.SANDBOX, Reach.HOME):
             continue
         for sandbox in (identity, identity[:4], "kept", alone, "none-such"):
             status, answer, request = await served.ask(entry.method, path_of(entry.path, sandbox), token)
