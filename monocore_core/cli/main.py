@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "wait": ("each:wait", "wait for sandboxes to end, and print their exit statuses"),
     "rm": ("each:remove", "remove sandboxes"),
     "cp": ("cp", "copy files to or from a sandbox"),
+    "commit": ("commit", "make an image of a sandbox"),
     "inspect": ("inspect", "show everything about sandboxes, as JSON"),
     "stats": ("stats", "show what running sandboxes use"),
     "top": ("top", "show the processes in a sandbox"),

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Final
 
 from monocore_core.errors import DeadlineExceeded, GuestError
@@ -246,10 +247,25 @@ class Guest:
             NotFound: there is no such path.
             GuestError: it could not be read.
         """
+        async with aclosing(self._stream(Kind.READ_ARCHIVE, put(1, path))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def read_changes(self) -> AsyncGenerator[bytes]:
+        """The tar of a layer (image-spec ``layer.md``): what the sandbox has changed of its image. It runs on meanwhile.
+
+        Raises:
+            GuestError: it has no writable layer over its image, or something in it is what no layer can hold.
+        """
+        async with aclosing(self._stream(Kind.READ_CHANGES, b"")) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _stream(self, kind: Kind, body: bytes) -> AsyncGenerator[bytes]:
         operation = self._session.operation()
         stream = operation.outputs[Channel.OUT] = self._session.granter(operation.id, Channel.OUT)
         try:
-            self._session.request(Kind.READ_ARCHIVE, operation.id, put(1, path))
+            self._session.request(kind, operation.id, body)
             while chunk := await stream.read():
                 yield chunk
             await self._session.answer(operation)

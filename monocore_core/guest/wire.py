@@ -60,6 +60,7 @@ class Kind(IntEnum):
     CLOSE = 0x19
     DIAL = 0x1A
     FILE = 0x1B
+    READ_CHANGES = 0x1C
     DATA = 0x20
     END = 0x21
     CREDIT = 0x22

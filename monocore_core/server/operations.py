@@ -126,6 +126,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         body=_table(timeout={"type": "number", "minimum": 0}),
         statuses={200: "How its run ended.", 202: "It has not ended yet."},
     ),
+    "POST /v1/sandboxes/{id}/commit": Operation(
+        body=_table(image=_STRING, message=_STRING, author=_STRING, changes=_TEXTS),
+        statuses={201: "The image."},
+    ),
     "GET /v1/sandboxes/{id}/logs": Operation(_LOG, answers=_TEXT, schema=_LINE),
     "GET /v1/sandboxes/{id}/stats": Operation((_switch("stream", "NDJSON of samples."),)),
     "GET /v1/sandboxes/{id}/archive": Operation((_path("What to take."),), answers=_TAR, schema=_LINE),

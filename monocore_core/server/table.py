@@ -7,6 +7,7 @@ from typing import Final
 from monocore_core.model.access import Scope
 from monocore_core.server import (
     attach,
+    committing,
     creation,
     dashboard,
     describing,
@@ -29,6 +30,7 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     *system.ROUTES.entries,
     *sandboxes.ROUTES.entries,
     *pausing.ROUTES.entries,
+    *committing.ROUTES.entries,
     *inside.ROUTES.entries,
     *projects.ROUTES.entries,
     *attach.ROUTES.entries,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from monocore_core.interfaces.image_source import ImageSource
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
+from monocore_core.ocidoc.derive import Commit
 from monocore_core.reference import Reference, parse_reference
 from monocore_core.store.atomic import Checkpoint, make_directory, no_checkpoint, remove_tree, storage_errors
 from monocore_core.store.database import Database
@@ -151,6 +152,38 @@ class Store:
         puller = Puller(self._images, self._leases, self._locks, self._checkpoint)
         given = (reference,) if names is None else names
         return await puller.pull(source, reference, platform, limits, listener, names=given)
+
+    async def commit(
+        self,
+        base: Image,
+        chunks: AsyncIterator[bytes],
+        commit: Commit,
+        platform: Platform,
+        *,
+        names: tuple[Reference, ...] = (),
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Image:
+        """An image that is ``base`` and one layer more, with names on ``platform``; each then means this one, and what it meant stays under its id.
+
+        Failure, cancellation, death: names mean what they meant before; a layer that came whole stays until :meth:`prune`.
+
+        Args:
+            base: whose layers somebody holds.
+            chunks: the layer's uncompressed tar, from whoever is not trusted.
+            commit: what is said of the image.
+            platform: of the names.
+            names: possibly none.
+            limits: of the layer.
+
+        Raises:
+            InvalidInput: a change of ``commit`` makes no sense.
+            NotFound: ``base`` has been removed.
+            GuestError: the tar is no layer. LimitExceeded: it is too large. StorageError: the disk refuses.
+        """
+        from monocore_core.store.committing import Committer, Target  # noqa: PLC0415 - most commands only look
+
+        committer = Committer(self._images, self._leases, self._locks, self._checkpoint)
+        return await committer.commit(base, chunks, commit, Target(names, platform), limits)
 
     def remove_image(
         self,

@@ -172,6 +172,12 @@ def resume(identity: str) -> Call[Info]:
     return Call("POST", target("sandboxes", identity, "resume"), _named_info, {})
 
 
+def commit(identity: str, image: str, *, message: str, author: str, changes: Sequence[str]) -> Call[Table]:
+    """An image of it."""
+    body = {"image": image, "message": message, "author": author, "changes": list(changes)}
+    return Call("POST", target("sandboxes", identity, "commit"), _same, body, timeout=None)
+
+
 @frozen
 class Running:
     """How a command is run.

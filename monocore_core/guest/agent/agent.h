@@ -12,7 +12,8 @@ enum { VERSION = 2 };
 
 /* Kinds of frames. */
 enum {
-    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL, K_FILE,
+    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL, K_FILE, K_READ_CHANGES,
+    K_LAST_REQUEST = K_READ_CHANGES,
     K_DATA = 0x20, K_END, K_CREDIT,
     K_DONE = 0x40, K_FAILED, K_STARTED, K_EXITED, K_ADOPTED, K_GOODBYE,
 };
@@ -167,6 +168,7 @@ void op_resize(uint32_t id, uint16_t rows, uint16_t columns);
 int op_spawn(uint32_t id, struct span body, struct fault *f);
 int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f);
 int op_file(uint32_t id, struct span body, struct fault *f);
+int op_changes(uint32_t id, struct span body, struct fault *f);
 int op_dial(uint32_t id, struct span body, struct fault *f);
 int op_check_id(uint32_t id, struct fault *f);
 
@@ -262,6 +264,7 @@ int setup_parse(struct span body, struct setup *setup, struct fault *f);
 int setup_run(const struct setup *setup, struct fault *f);
 void root_prepare(void); /* whatever root it will be */
 int root_mount(const struct setup *setup, struct fault *f);
+int root_changes(void); /* the folder of the overlay's writable layer, or -1 */
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
 int files_write(const struct setup *setup, struct fault *f);
 void net_prepare(void); /* the loopback */
@@ -295,6 +298,11 @@ int open_folder(int root, const char *path, mode_t mode);
 
 int archive_read(const void *path, int fd, struct fault *f);
 int archive_write(const void *path, int fd, struct fault *f);
+
+/* ---- archive_changes.c: a helper that has the writable layer's folder open ---- */
+
+enum { HELPER_KEPT = 5 };
+int archive_changes(const void *unused, int fd, struct fault *f);
 
 /* ---- stats.c ---- */
 

@@ -219,7 +219,7 @@ static void frame(const uint8_t *p, size_t size)
             op_resize(id, get16(body.data), get16(body.data + 2));
         break;
     default:
-        if (kind < K_SETUP || kind > K_FILE) {
+        if (kind < K_SETUP || kind > K_LAST_REQUEST) {
             result = -1;
         } else if (gather(kind, channel & 1, id, &body)) {
             request(kind, id, body);

@@ -155,7 +155,7 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
     if (op_check_id(id, f) < 0)
         return -1;
     bool needs_root = kind == K_SPAWN || kind == K_READ_ARCHIVE || kind == K_WRITE_ARCHIVE || kind == K_DIAL ||
-                      kind == K_FILE;
+                      kind == K_FILE || kind == K_READ_CHANGES;
     if (needs_root && !is_set_up)
         return fail(f, F_STATE, 0, "the guest is not set up");
     if (phase != RUNNING && needs_root)
@@ -171,6 +171,8 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return op_archive(id, OP_WRITE, body, f);
     case K_FILE:
         return op_file(id, body, f);
+    case K_READ_CHANGES:
+        return op_changes(id, body, f);
     case K_DIAL:
         return op_dial(id, body, f);
     case K_STATS:

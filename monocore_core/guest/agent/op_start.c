@@ -111,13 +111,17 @@ int op_spawn(uint32_t id, struct span body, struct fault *f)
 /* What a helper does, with the pipe that is its output or its input. */
 typedef int job(const void *argument, int fd, struct fault *f);
 
-static _Noreturn void helper(job *run, const void *argument, int fd, int report)
+static _Noreturn void helper(job *run, const void *argument, int fd, int report, int kept)
 {
     struct fault f = {.code = 0};
+    int first = kept < 0 ? HELPER_KEPT : HELPER_KEPT + 1; /* that is not wanted */
+    int high = kept < 0 ? -1 : fcntl(kept, F_DUPFD, 1000);
     fd = dup2(fcntl(fd, F_DUPFD, 1000), 3); /* other processes' pipes must not stay open here */
     report = dup2(fcntl(report, F_DUPFD, 1000), 4);
-    for (int other = 5; other < 65536 && other < (int)sysconf(_SC_OPEN_MAX); other++)
-        if (syscall(SYS_close_range, 5, ~0U, 0) == 0)
+    if (high >= 0)
+        dup2(high, HELPER_KEPT);
+    for (int other = first; other < 65536 && other < (int)sysconf(_SC_OPEN_MAX); other++)
+        if (syscall(SYS_close_range, first, ~0U, 0) == 0)
             break;
         else
             close(other);
@@ -134,7 +138,8 @@ static _Noreturn void helper(job *run, const void *argument, int fd, int report)
     _exit(result < 0);
 }
 
-static int begin_helper(uint32_t id, enum op_kind kind, job *run, const void *argument, struct fault *f)
+/* `kept`: a descriptor that it has as HELPER_KEPT, or -1. */
+static int begin_helper(uint32_t id, enum op_kind kind, job *run, const void *argument, int kept, struct fault *f)
 {
     struct op *op = op_new(id, kind);
     if (!op)
@@ -144,7 +149,7 @@ static int begin_helper(uint32_t id, enum op_kind kind, job *run, const void *ar
     if (!made || !make_pipe(&op->error_fd, &report, true))
         fail(f, F_SYSTEM, errno, "cannot make pipes");
     else if ((op->pid = fork()) == 0)
-        helper(run, argument, theirs, report);
+        helper(run, argument, theirs, report, kept);
     else if (op->pid < 0)
         fail(f, F_SYSTEM, errno, "cannot fork");
     if (theirs >= 0)
@@ -170,7 +175,7 @@ int op_archive(uint32_t id, enum op_kind kind, struct span body, struct fault *f
             return fail(f, F_INVALID, 0, "an archive's path is malformed");
     if (path[0] != '/')
         return fail(f, F_INVALID, 0, "an archive's path is not absolute");
-    return begin_helper(id, kind, kind == OP_READ ? archive_read : archive_write, path, f);
+    return begin_helper(id, kind, kind == OP_READ ? archive_read : archive_write, path, -1, f);
 }
 
 int op_file(uint32_t id, struct span body, struct fault *f)
@@ -178,5 +183,22 @@ int op_file(uint32_t id, struct span body, struct fault *f)
     static struct file_request request;
     if (file_parse(body, &request, f) < 0)
         return -1;
-    return begin_helper(id, request.act == FILE_WRITE ? OP_WRITE : OP_READ, file_run, &request, f);
+    return begin_helper(id, request.act == FILE_WRITE ? OP_WRITE : OP_READ, file_run, &request, -1, f);
+}
+
+int op_changes(uint32_t id, struct span body, struct fault *f)
+{
+    char path[4096] = "";
+    uint16_t tag;
+    struct span value;
+    while (field_next(&body, &tag, &value) > 0)
+        if (!test_mode || tag != 1 || field_text(value, path, sizeof path, f) < 0)
+            return fail(f, F_INVALID, 0, "changes are asked for without further words");
+    int folder = test_mode ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : root_changes();
+    if (folder < 0)
+        return fail(f, F_STATE, 0, "the sandbox has no writable layer over its image");
+    int result = begin_helper(id, OP_READ, archive_changes, NULL, folder, f);
+    if (test_mode)
+        close(folder);
+    return result;
 }

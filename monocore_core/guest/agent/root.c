@@ -30,10 +30,12 @@ typedef unsigned long ioctl_request;
 typedef int ioctl_request; /* as POSIX has it */
 #endif
 
-static int upper_fd = -1;
+static int upper_fd = -1, changes_fd = -1;
 static struct {
     int upper, kernel; /* an errno each */
 } prepared;
+
+int root_changes(void) { return changes_fd; }
 
 void root_finish(void)
 {
@@ -256,6 +258,7 @@ static int mount_overlay(const struct setup *s, struct fault *f)
     }
     if (mount("overlay", ROOT, "overlay", 0, "lowerdir=" LOWER ",upperdir=" UPPER "/upper,workdir=" UPPER "/work") < 0)
         return fail(f, F_SYSTEM, errno, "cannot overlay the image with a writable layer");
+    changes_fd = open(UPPER "/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return 0;
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from ssl import SSLContext
 from types import TracebackType
 from typing import Self, Unpack
@@ -238,6 +238,23 @@ class Sandbox:
         """Let its processors go on. A repeat is no error."""
         self.info = self._link.call(routes.resume(self.id))
         return self.info
+
+    def commit(
+        self, image: str = "", *, message: str = "", author: str = "", changes: Sequence[str] = ()
+    ) -> Table:
+        """An image of its image and what it has changed, as ``client.images.inspect`` begins; its id is ``digest``.
+
+        Args:
+            image: its name; "": none. An image that has the name loses it.
+            message: for its history.
+            author: likewise.
+            changes: lines of a Dockerfile that change its configuration: ``CMD ["serve"]``, ``ENV LEVEL=9``.
+
+        Raises:
+            InvalidInput: a change makes no sense. Conflict: nothing is left of what it wrote. GuestError: it holds what no layer can.
+        """
+        call = routes.commit(self.id, image, message=message, author=author, changes=changes)
+        return self._link.call(call)
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its command a signal."""
