@@ -172,8 +172,8 @@ def test_what_is_of_this_host_is_refused_before_anything_is_sent(
         ("run", "--no-daemon", "alpine"),
     ):
         assert "this host" in nowhere.refused(*words), words
-    for words in (("doctor",), ("token",), ("token", "create", "x"), ("plan", "alpine"), ("system", "df")):
-        said = nowhere.refused(*words)
+    for line in ("doctor", "token", "token create x", "plan alpine", "system df"):
+        said = nowhere.refused(*line.split())
         assert "is about this host, and MONOCORE_HOST is https://127.0.0.1:1" in said
     assert "--home" in nowhere.refused("ps", "--home", "/tmp", "--host", there.url)
     (tmp_path / "monocore.toml").write_text(
