@@ -192,7 +192,7 @@ class Wire:
         with _explained():
             data = self.socket.recv(CHUNK)
         if not data:
-            raise Unreachable("the daemon closed the connection before it had answered")
+            raise closed_early(secure=hasattr(self.socket, "pending"))
         self._buffer += data
 
 
@@ -383,6 +383,20 @@ def _explained() -> Generator[None]:
         raise refused or Unreachable(
             f"the connection to the daemon was lost: {error.strerror or error}"
         ) from error
+
+
+def closed_early(*, secure: bool) -> Unreachable:
+    """There was an end instead of an answer. A daemon that does not take our certificate may say no more: asyncio sends no alert.
+
+    Args:
+        secure: whether the connection was one of TLS.
+    """
+    hint = (
+        "where it wants certificates of clients (tls_client_ca), give one that it trusts: MONOCORE_TLS_CERT"
+        if secure
+        else None
+    )
+    return Unreachable("the daemon closed the connection before it had answered", hint=hint)
 
 
 def certificate_refused(error: OSError) -> Unauthorized | None:

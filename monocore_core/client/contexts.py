@@ -111,6 +111,8 @@ class Contexts:
         except FileNotFoundError:
             known = ", ".join((DEFAULT, *self.names()))
             raise NotFound(f"there is no context {name!r} (contexts: {known})") from None
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
         except Corrupt as error:
             raise ConfigError(f"{path} is no context", hint=f"monocore context rm {name}") from error
         tls = inner(table, "tls")

@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from monocore_core.client.api import MAX_PROBLEM, problem
-from monocore_core.client.connection import MAX_NDJSON, certificate_refused
+from monocore_core.client.connection import MAX_NDJSON, certificate_refused, closed_early
 from monocore_core.client.sdk.endpoint import Endpoint
 from monocore_core.client.sdk.routes import Call
 from monocore_core.client.tables import NOTHING, parse_table
@@ -169,7 +169,9 @@ def explained(endpoint: Endpoint) -> Generator[None]:
         raise DeadlineExceeded(
             "the daemon does not answer", hint="its log is daemon.log in its home folder"
         ) from error
-    except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError) as error:
+    except aiohttp.ServerDisconnectedError as error:
+        raise closed_early(secure=endpoint.tls is not None) from error
+    except (aiohttp.ClientPayloadError, ConnectionError) as error:
         raise _refused(error) or Unreachable("the connection to the daemon was lost") from error
     except (aiohttp.ClientError, OSError) as error:
         raise _refused(error) or Unreachable(
