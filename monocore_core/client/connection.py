@@ -24,6 +24,8 @@ MAX_LINE, MAX_HEADERS = 16 * 1024, 128
 MAX_BODY, MAX_NDJSON = 64 * 1024 * 1024, 8 * 1024 * 1024
 #: Bytes asked of the socket at once.
 CHUNK = 256 * 1024
+#: macOS has another name for it.
+_KEEPIDLE: int = getattr(socket, "TCP_KEEPIDLE", 0x10)
 #: Seconds that a daemon which listens may take to accept.
 CONNECTING = 30.0
 #: The path of a Unix socket, or what connects elsewhere.
@@ -76,7 +78,7 @@ def connect_tcp(host: str, port: int, base: str) -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # keys are sent one by one
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, seconds in (
-        (socket.TCP_KEEPIDLE, 30),
+        (_KEEPIDLE, 30),
         (socket.TCP_KEEPINTVL, 10),
         (socket.TCP_KEEPCNT, 3),
     ):
