@@ -51,8 +51,8 @@ name = "back"
 
 
 def test_a_command_with_its_streams_and_its_status(there: There, tmp_path: Path) -> None:
-    """A MiB in and out, byte for byte, through TLS; and nothing of this host goes along."""
-    data = random.Random(5).randbytes(1024 * 1024 + 99)
+    """A quarter of a MiB in and out, byte for byte, through TLS; and nothing of this host goes along."""
+    data = random.Random(5).randbytes(256 * 1024 + 99)
     script = "tee /proc/self/fd/2 | sha256sum; exit 7"
     (tmp_path / "env").write_text("LEVEL=9\n")
     words = ("--rm", "-i", "-m", "96m", "--env-file", str(tmp_path / "env"), there.image, "sh", "-c", script)
@@ -131,19 +131,19 @@ def test_services_of_a_file_of_this_host(
     monkeypatch.setenv("SOME", "value-of-mine")
     monkeypatch.setenv("OTHER", "nobody-elses-business")
     try:
-        there.out("up", "-g", "front", "--wait")
+        there.says("up", "-g", "front", "--wait")
         assert _states(there) == {"web": "up", "db": "down"}, "up of a group is of its members alone"
         shown = there.out("logs", "web").splitlines()
         assert sorted(shown) == sorted(
             f"{name} | {line}" for name in ("web  ", "web.2") for line in ("s3cret-of-mine", "begun here")
         )
         before = there.says("ps", "-q")
-        there.out("up", "-g", "front")
+        there.says("up", "-g", "front")
         assert there.says("ps", "-q") == before, "what has not changed is left alone"
         assert there.out("exec", "web", "cat", "/run/secrets/key") == "s3cret-of-mine\n"
         there.says("down", "-t", "0", "web")
         assert _states(there)["web"] == "down"
-        there.out("up", "db")
+        there.says("up", "db")
         assert "run" in there.refused("remove")
     finally:
         there.says("remove", "--force")

@@ -7,7 +7,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext,
 
 
 @contextmanager
-def answering(context: ssl.SSLContext | None, said: bytes = b"hello\n") -> Iterator[str]:
+def answering(context: ssl.SSLContext | None, said: bytes = b"hello\n") -> Generator[str]:
     """A server for one connection; what its handshake raises is the client's to explain."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
