@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.actions import act
+from monocore_core.cli.arguments import Parser, UsageError, add_globals
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.render import print_json
 from monocore_core.cli.services import add_project, members, project_of, services_file, shown
@@ -20,7 +20,7 @@ from monocore_core.model.service import Project
 
 def main(words: list[str], options: Globals) -> int:
     """Run ``config check|show|schema``."""
-    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+    actions = {
         "check": _check,
         "show": _show,
         "schema": _schema,
@@ -28,12 +28,7 @@ def main(words: list[str], options: Globals) -> int:
     if not words or words[0].startswith("-"):
         _parser("monocore config", f"Commands: {', '.join(actions)}.").flags(words, options)
         raise UsageError("no command is given", f"one of {', '.join(actions)}.", "monocore config")
-    name, *rest = words
-    if name not in actions:
-        near = nearest(name, actions)
-        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
-        raise UsageError(f"unknown command: config {name}", hint, "monocore config")
-    return actions[name](rest, options)
+    return act("config", actions, words, options)
 
 
 def _parser(prog: str, description: str) -> Parser:

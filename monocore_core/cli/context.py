@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.actions import act
+from monocore_core.cli.arguments import Parser, UsageError, add_globals
 from monocore_core.cli.columns import print_columns, print_document
 from monocore_core.cli.failures import clean, for_each, report, warn
 from monocore_core.cli.globals import Globals
@@ -24,7 +25,7 @@ _HERE = "the daemon of this host"
 
 def main(words: list[str], options: Globals) -> int:
     """Run ``context [ls|create|use|show|inspect|rm] …``; without a word, or with flags only, ``ls``."""
-    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+    actions = {
         "ls": _list,
         "list": _list,
         "create": _create,
@@ -34,14 +35,7 @@ def main(words: list[str], options: Globals) -> int:
         "rm": _remove,
         "remove": _remove,
     }
-    if not words or words[0].startswith("-"):
-        return _list(words, options)
-    name, *rest = words
-    if name not in actions:
-        near = nearest(name, actions)
-        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
-        raise UsageError(f"unknown command: context {name}", hint, "monocore context")
-    return actions[name](rest, options)
+    return act("context", actions, words, options)
 
 
 def _list(words: list[str], options: Globals) -> int:

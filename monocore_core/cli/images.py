@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.actions import act
+from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean, for_each, warn
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
@@ -23,7 +24,7 @@ NOTHING = "<none>"
 
 def main(words: list[str], options: Globals) -> int:
     """Run ``images [ls|inspect|rm|prune|load|save] …``; without a word, or with flags only, ``ls``."""
-    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+    actions = {
         "ls": _list,
         "list": _list,
         "inspect": _inspect,
@@ -33,14 +34,7 @@ def main(words: list[str], options: Globals) -> int:
         "load": _load,
         "save": _save,
     }
-    if not words or words[0].startswith("-"):
-        return _list(words, options)
-    name, *rest = words
-    if name not in actions:
-        near = nearest(name, actions)
-        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
-        raise UsageError(f"unknown command: images {name}", hint, "monocore images")
-    return actions[name](rest, options)
+    return act("images", actions, words, options)
 
 
 def _load(words: list[str], options: Globals) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from monocore_core.cli import explain
-from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.actions import act
+from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean, for_each, warn
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
@@ -23,20 +24,13 @@ _Found = tuple[str, NetworkStatus, str]
 
 def main(words: list[str], options: Globals) -> int:
     """Run ``network [ls|inspect|explain] …``; without a word, or with flags only, ``ls``."""
-    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+    actions = {
         "ls": _list,
         "list": _list,
         "inspect": _inspect,
         "explain": _explain,
     }
-    if not words or words[0].startswith("-"):
-        return _list(words, options)
-    name, *rest = words
-    if name not in actions:
-        near = nearest(name, actions)
-        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
-        raise UsageError(f"unknown command: network {name}", hint, "monocore network")
-    return actions[name](rest, options)
+    return act("network", actions, words, options)
 
 
 def _list(words: list[str], options: Globals) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
 
-from monocore_core.cli.arguments import Parser, UsageError, Value, add_globals, nearest
+from monocore_core.cli.actions import act
+from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.failures import for_each
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import settings_for
@@ -20,20 +20,13 @@ from monocore_core.store.tokens import Tokens
 
 def main(words: list[str], options: Globals) -> int:
     """Run ``token [list|create|revoke] …``; without a word, or with flags only, ``list``."""
-    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+    actions = {
         "list": _list,
         "ls": _list,
         "create": _create,
         "revoke": _revoke,
     }
-    if not words or words[0].startswith("-"):
-        return _list(words, options)
-    name, *rest = words
-    if name not in actions:
-        near = nearest(name, actions)
-        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
-        raise UsageError(f"unknown command: token {name}", hint, "monocore token")
-    return actions[name](rest, options)
+    return act("token", actions, words, options)
 
 
 def _list(words: list[str], options: Globals) -> int:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest
+from monocore_core.cli.actions import act
+from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import for_each
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import settings_for
@@ -16,7 +15,7 @@ from monocore_core.store import Store
 
 def main(words: list[str], options: Globals) -> int:
     """Run ``volume [ls|create|inspect|rm|prune] …``; without a word, or with flags only, ``ls``."""
-    actions: Mapping[str, Callable[[list[str], Globals], int]] = {
+    actions = {
         "ls": _list,
         "list": _list,
         "create": _create,
@@ -25,14 +24,7 @@ def main(words: list[str], options: Globals) -> int:
         "remove": _remove,
         "prune": _prune,
     }
-    if not words or words[0].startswith("-"):
-        return _list(words, options)
-    name, *rest = words
-    if name not in actions:
-        near = nearest(name, actions)
-        hint = f"did you mean '{near}'?" if near else f"one of {', '.join(actions)}."
-        raise UsageError(f"unknown command: volume {name}", hint, "monocore volume")
-    return actions[name](rest, options)
+    return act("volume", actions, words, options)
 
 
 def _list(words: list[str], options: Globals) -> int:
