@@ -1,42 +1,33 @@
-"""What the SDK asks of the daemon, as values; the one module of it that knows the routes (``docs/api.md``). Pure.
+"""What the SDK asks of the daemon, as values; with :mod:`.file_routes` and :mod:`.service_routes` all of it that knows the routes (``docs/api.md``). Pure.
 
-A :class:`Call` says what is sent and how the answer is read; :mod:`.aio` and :mod:`.blocking` send it.
+A :class:`~monocore_core.client.sdk.calls.Call` says what is sent and how the answer is read; :mod:`.aio` and :mod:`.blocking` send it.
 """
 
 from __future__ import annotations
 
 import base64
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Generic, TypedDict, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 from attrs import frozen
 
 from monocore_core.client.api import PROMPT, target
+from monocore_core.client.sdk.calls import Call, nothing, same
 from monocore_core.client.sdk.values import (
-    Change,
-    Entry,
     Exit,
     Happening,
     Info,
     LogLine,
     Result,
-    change_of,
-    entry_of,
     exit_of,
     happening_of,
     info_of,
     log_line_of,
     result_of,
 )
-from monocore_core.client.tables import Table, tables, text
+from monocore_core.client.tables import Table, tables
 from monocore_core.errors import Corrupt, InvalidInput
 
-T = TypeVar("T")
-_Body = Mapping[str, object]
-#: Entries that are asked for at once.
-PAGE = 1000
 #: Seconds beyond a command's own limit until it is not waited for any more: it is killed 2 s after its time was up.
 BEYOND = 60.0
 
@@ -99,25 +90,6 @@ class Wishes(TypedDict, total=False):
     remove: bool
 
 
-@frozen
-class Call(Generic[T]):
-    """A request, and how its answer is read.
-
-    Attributes:
-        method: of HTTP.
-        where: path and query, quoted.
-        read: the value of the answer's table; of a stream, of one line's.
-        body: sent as JSON; None: nothing.
-        timeout: seconds that the daemon may be silent; None: as long as it takes.
-    """
-
-    method: str
-    where: str
-    read: Callable[[Table], T]
-    body: _Body | None = None
-    timeout: float | None = PROMPT
-
-
 def create(image: str, wishes: Wishes) -> Call[Info]:
     """A sandbox that runs. Pulls what is missing, which takes as long as it takes."""
     body = {"image": image, **{name: _plain(value) for name, value in wishes.items()}}
@@ -138,7 +110,7 @@ def list_sandboxes(*, everything: bool, labels: Mapping[str, str]) -> Call[tuple
 
 def remove(identity: str, *, force: bool) -> Call[None]:
     """Forget one; stopped first with ``force``."""
-    return Call("DELETE", target("sandboxes", identity, force=force), _nothing)
+    return Call("DELETE", target("sandboxes", identity, force=force), nothing)
 
 
 def start(identity: str) -> Call[Info]:
@@ -154,7 +126,7 @@ def stop(identity: str, grace: float | None) -> Call[Info]:
 
 def kill(identity: str, signal: int | str) -> Call[None]:
     """Send its command a signal."""
-    return Call("POST", target("sandboxes", identity, "kill"), _nothing, {"signal": signal})
+    return Call("POST", target("sandboxes", identity, "kill"), nothing, {"signal": signal})
 
 
 def wait(identity: str) -> Call[Exit]:
@@ -175,7 +147,7 @@ def resume(identity: str) -> Call[Info]:
 def commit(identity: str, image: str, *, message: str, author: str, changes: Sequence[str]) -> Call[Table]:
     """An image of it."""
     body = {"image": image, "message": message, "author": author, "changes": list(changes)}
-    return Call("POST", target("sandboxes", identity, "commit"), _same, body, timeout=None)
+    return Call("POST", target("sandboxes", identity, "commit"), same, body, timeout=None)
 
 
 @frozen
@@ -248,12 +220,12 @@ def run(
 
 def stats(identity: str) -> Call[Table]:
     """What it uses (``docs/logs-and-metrics.md``)."""
-    return Call("GET", target("sandboxes", identity, "stats"), _same)
+    return Call("GET", target("sandboxes", identity, "stats"), same)
 
 
 def follow_stats(identity: str) -> Call[Table]:
     """The same, a line each second."""
-    return Call("GET", target("sandboxes", identity, "stats", stream=True), _same, timeout=None)
+    return Call("GET", target("sandboxes", identity, "stats", stream=True), same, timeout=None)
 
 
 def logs(identity: str, *, follow: bool, tail: int | None, since: float | None) -> Call[LogLine]:
@@ -265,67 +237,6 @@ def logs(identity: str, *, follow: bool, tail: int | None, since: float | None) 
 def events(*, after: int | None, follow: bool) -> Call[Happening]:
     """Lines of what happened."""
     return Call("GET", target("events", after=after, follow=follow), happening_of, timeout=None)
-
-
-def file(identity: str, path: str) -> str:
-    """Where the content of a file is read."""
-    return target("sandboxes", identity, "files", path=path)
-
-
-def written_file(identity: str, path: str, *, mode: int | None, parents: bool) -> str:
-    """Where a file is written."""
-    octal = None if mode is None else f"{mode:o}"
-    return target("sandboxes", identity, "files", path=path, mode=octal, parents=parents)
-
-
-def archive(identity: str, path: str) -> str:
-    """Where a tar of a path is read, and one is unpacked."""
-    return target("sandboxes", identity, "archive", path=path)
-
-
-def remove_file(identity: str, path: str, *, recursive: bool) -> Call[None]:
-    """Remove a file or folder."""
-    return Call("DELETE", target("sandboxes", identity, "files", path=path, recursive=recursive), _nothing)
-
-
-def list_files(identity: str, path: str, after: str | None) -> Call[tuple[tuple[Entry, ...], str | None]]:
-    """A page of a folder's entries, and where the next begins, or None."""
-    where = target("sandboxes", identity, "files", "list", path=path, after=after, limit=PAGE)
-
-    def read(table: Table) -> tuple[tuple[Entry, ...], str | None]:
-        found = tuple(map(entry_of, tables(table, "entries")))
-        following = text(table, "after") or None
-        if following is not None and following == after:
-            raise Corrupt("the daemon's list of files does not end")
-        return found, following
-
-    return Call("GET", where, read)
-
-
-def stat(identity: str, path: str, *, follow: bool) -> Call[Entry]:
-    """One entry; ``follow``: of a link what it leads to."""
-    where = target("sandboxes", identity, "files", "stat", path=path, follow=None if follow else 0)
-    return Call("GET", where, entry_of)
-
-
-def make_folder(identity: str, path: str, *, parents: bool, mode: int | None) -> Call[None]:
-    """Make a folder."""
-    body: dict[str, object] = {"path": path, "parents": parents}
-    if mode is not None:
-        body["mode"] = f"{mode:o}"
-    return Call("POST", target("sandboxes", identity, "files", "folder"), _nothing, body)
-
-
-def move_file(identity: str, source: str, to: str, *, replace: bool) -> Call[None]:
-    """Rename."""
-    body = {"from": source, "to": to, "replace": replace}
-    return Call("POST", target("sandboxes", identity, "files", "move"), _nothing, body)
-
-
-def watch(identity: str, path: str, *, recursive: bool) -> Call[Change]:
-    """Lines of changes."""
-    where = target("sandboxes", identity, "files", "watch", path=path, recursive=recursive)
-    return Call("GET", where, change_of, timeout=None)
 
 
 def exec_socket(identity: str) -> str:
@@ -343,65 +254,12 @@ def dial_socket(identity: str, port: int) -> str:
     return target("sandboxes", identity, "dial", port=port)
 
 
-@frozen
-class Up:
-    """How services are brought up.
-
-    Attributes:
-        services: these, and what they depend on; all when there are none.
-        profiles: that are on.
-        recreate: also what has not changed.
-        remove_orphans: remove what the project does not have any more.
-        wait: until they are healthy.
-    """
-
-    services: tuple[str, ...] = ()
-    profiles: tuple[str, ...] = ()
-    recreate: bool = False
-    remove_orphans: bool = False
-    wait: bool = False
-
-
-def up(project: str | Path | Table, wanted: Up) -> Call[Table]:
-    """Bring services up, of a file of this host or of a document; lines of what happens, the last has ``done`` or ``error``."""
-    body: dict[str, object] = {
-        "services": list(wanted.services),
-        "profiles": list(wanted.profiles),
-        "recreate": wanted.recreate,
-        "remove_orphans": wanted.remove_orphans,
-        "wait": wanted.wait,
-    }
-    if isinstance(project, str | Path):
-        body.update(file=str(Path(project).absolute()), environ=dict(os.environ))
-    else:
-        body["document"] = dict(project)
-    return Call("POST", target("projects", "up"), _same, body, timeout=None)
-
-
-def of_project(project: str, verb: str, services: Sequence[str], *, force: bool = False) -> Call[Table]:
-    """``down``, ``restart`` or ``remove``; lines likewise."""
-    body: dict[str, object] = {"services": list(services)}
-    if force:
-        body["force"] = True
-    return Call("POST", target("projects", project, verb), _same, body, timeout=None)
-
-
-def project(name: str) -> Call[Table]:
-    """A project's status."""
-    return Call("GET", target("projects", name), _same)
-
-
-def projects() -> Call[tuple[Table, ...]]:
-    """Every project's status."""
-    return Call("GET", target("projects"), lambda table: tuple(tables(table, "projects")))
-
-
 def pull(image: str, platform: str) -> Call[Table]:
     """Pull an image; lines of what happens, the last has ``done`` or ``error``."""
     body: dict[str, object] = {"image": image}
     if platform:
         body["platform"] = platform
-    return Call("POST", target("images", "pull"), _same, body, timeout=None)
+    return Call("POST", target("images", "pull"), same, body, timeout=None)
 
 
 def images() -> Call[tuple[Table, ...]]:
@@ -411,17 +269,17 @@ def images() -> Call[tuple[Table, ...]]:
 
 def image(name: str) -> Call[Table]:
     """One image."""
-    return Call("GET", target("images", *name.split("/")), _same)
+    return Call("GET", target("images", *name.split("/")), same)
 
 
 def remove_image(name: str, *, force: bool) -> Call[Table]:
     """Remove one."""
-    return Call("DELETE", target("images", *name.split("/"), force=force), _same)
+    return Call("DELETE", target("images", *name.split("/"), force=force), same)
 
 
 def about() -> Call[Table]:
     """Of the daemon: version, home, counts."""
-    return Call("GET", target("info"), _same)
+    return Call("GET", target("info"), same)
 
 
 def _named_info(table: Table) -> Info:
@@ -429,14 +287,6 @@ def _named_info(table: Table) -> Info:
     if not found.id:
         raise Corrupt("the daemon's answer tells of no sandbox", hint="is it a daemon of monocore?")
     return found
-
-
-def _nothing(table: Table) -> None:
-    del table
-
-
-def _same(table: Table) -> Table:
-    return table
 
 
 def _plain(value: object) -> object:

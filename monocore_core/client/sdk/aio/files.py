@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from monocore_core.client.sdk import routes, tars
+from monocore_core.client.sdk import file_routes, tars
 from monocore_core.client.sdk.aio.link import Link
 from monocore_core.client.sdk.values import Change, Entry
 from monocore_core.errors import LimitExceeded
@@ -34,7 +34,7 @@ class Files:
             NotFound: there is none. LimitExceeded: it is larger than ``limit`` bytes.
         """
         found = bytearray()
-        async with aclosing(self._link.chunks(routes.file(self._id, path))) as chunks:
+        async with aclosing(self._link.chunks(file_routes.file(self._id, path))) as chunks:
             async for chunk in chunks:
                 found += chunk
                 if len(found) > limit:
@@ -66,7 +66,7 @@ class Files:
             NotFound: its folder is missing. GuestError: it cannot be written.
         """
         raw = data.encode() if isinstance(data, str) else data
-        where = routes.written_file(self._id, path, mode=mode, parents=parents)
+        where = file_routes.written_file(self._id, path, mode=mode, parents=parents)
         async with self._link.open("PUT", where, data=_pieces(raw)):
             pass
 
@@ -79,7 +79,7 @@ class Files:
         found: list[Entry] = []
         after: str | None = None
         while True:
-            page, after = await self._link.call(routes.list_files(self._id, path, after))
+            page, after = await self._link.call(file_routes.list_files(self._id, path, after))
             found += page
             if after is None:
                 return tuple(found)
@@ -90,7 +90,7 @@ class Files:
         Raises:
             NotFound: nothing.
         """
-        return await self._link.call(routes.stat(self._id, path, follow=follow))
+        return await self._link.call(file_routes.stat(self._id, path, follow=follow))
 
     async def make(self, path: str, *, parents: bool = False, mode: int | None = None) -> None:
         """Make a folder.
@@ -98,7 +98,7 @@ class Files:
         Raises:
             Conflict: something is there. NotFound: its folder is missing.
         """
-        await self._link.call(routes.make_folder(self._id, path, parents=parents, mode=mode))
+        await self._link.call(file_routes.make_folder(self._id, path, parents=parents, mode=mode))
 
     async def move(self, source: str, target: str, *, replace: bool = False) -> None:
         """Rename, within one file system.
@@ -106,7 +106,7 @@ class Files:
         Raises:
             NotFound: there is no ``source``. Conflict: ``target`` is there, and not to be replaced.
         """
-        await self._link.call(routes.move_file(self._id, source, target, replace=replace))
+        await self._link.call(file_routes.move_file(self._id, source, target, replace=replace))
 
     async def remove(self, path: str, *, recursive: bool = False) -> None:
         """Remove a file, a link itself, or a folder: an empty one, or with everything in it.
@@ -114,7 +114,7 @@ class Files:
         Raises:
             NotFound: there is none. Conflict, GuestError: it is not empty.
         """
-        await self._link.call(routes.remove_file(self._id, path, recursive=recursive))
+        await self._link.call(file_routes.remove_file(self._id, path, recursive=recursive))
 
     async def upload(self, source: str | os.PathLike[str], target: str) -> None:
         """Send a file, or what is in a folder, of this host: ``target`` becomes its like.
@@ -126,11 +126,11 @@ class Files:
         if await asyncio.to_thread(local.is_dir):
             with TemporaryFile() as stream:
                 await asyncio.to_thread(tars.pack, local, stream)
-                async with self._link.open("PUT", routes.archive(self._id, target), data=_read(stream)):
+                async with self._link.open("PUT", file_routes.archive(self._id, target), data=_read(stream)):
                     return
         with tars.opened(local) as stream:
             mode = os.fstat(stream.fileno()).st_mode & 0o777
-            where = routes.written_file(self._id, target, mode=mode, parents=True)
+            where = file_routes.written_file(self._id, target, mode=mode, parents=True)
             async with self._link.open("PUT", where, data=_read(stream)):
                 pass
 
@@ -145,10 +145,10 @@ class Files:
         local = Path(target)
         if (await self.stat(source)).kind != "folder":
             with tars.written_whole(local) as stream:
-                await self._fetch(routes.file(self._id, source), stream)
+                await self._fetch(file_routes.file(self._id, source), stream)
             return
         with TemporaryFile() as stream:
-            await self._fetch(routes.archive(self._id, source), stream)
+            await self._fetch(file_routes.archive(self._id, source), stream)
             stream.seek(0)
             await asyncio.to_thread(tars.unpack, stream, source.rstrip("/").rpartition("/")[2], local)
 
@@ -158,7 +158,9 @@ class Files:
         Raises:
             NotFound: there is nothing.
         """
-        async with aclosing(self._link.lines(routes.watch(self._id, path, recursive=recursive))) as changes:
+        async with aclosing(
+            self._link.lines(file_routes.watch(self._id, path, recursive=recursive))
+        ) as changes:
             async for change in changes:
                 yield change
 

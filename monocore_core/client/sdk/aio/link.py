@@ -12,8 +12,8 @@ from yarl import URL
 
 from monocore_core.client.api import MAX_PROBLEM, problem
 from monocore_core.client.connection import MAX_NDJSON, certificate_refused, closed_early
+from monocore_core.client.sdk.calls import Call
 from monocore_core.client.sdk.endpoint import Endpoint
-from monocore_core.client.sdk.routes import Call
 from monocore_core.client.tables import NOTHING, parse_table
 from monocore_core.client.websocket import MAX_MESSAGE
 from monocore_core.errors import (

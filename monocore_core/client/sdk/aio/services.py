@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from monocore_core.client.sdk import routes
+from monocore_core.client.sdk import service_routes
 from monocore_core.client.sdk.aio.link import Link
+from monocore_core.client.sdk.calls import Call
 from monocore_core.client.sdk.progress import Lines
 from monocore_core.client.tables import Table
 
@@ -45,20 +46,20 @@ class Services:
         Raises:
             ConfigError: with everything that is wrong. ServicesFailed: some are not where they were to be.
         """
-        wanted = routes.Up(tuple(services), tuple(profiles), recreate, remove_orphans, wait)
-        return await self._told(routes.up(project, wanted), on_event)
+        wanted = service_routes.Up(tuple(services), tuple(profiles), recreate, remove_orphans, wait)
+        return await self._told(service_routes.up(project, wanted), on_event)
 
     async def down(
         self, project: str, *, services: Sequence[str] = (), on_event: Told | None = None
     ) -> Table:
         """Stop services; all when none are named."""
-        return await self._told(routes.of_project(project, "down", services), on_event)
+        return await self._told(service_routes.of_project(project, "down", services), on_event)
 
     async def restart(
         self, project: str, *, services: Sequence[str] = (), on_event: Told | None = None
     ) -> Table:
         """Stop services, and start them again."""
-        return await self._told(routes.of_project(project, "restart", services), on_event)
+        return await self._told(service_routes.of_project(project, "restart", services), on_event)
 
     async def remove(
         self,
@@ -69,7 +70,7 @@ class Services:
         on_event: Told | None = None,
     ) -> Table:
         """Remove what has stopped; with ``force`` what runs, too."""
-        return await self._told(routes.of_project(project, "remove", services, force=force), on_event)
+        return await self._told(service_routes.of_project(project, "remove", services, force=force), on_event)
 
     async def status(self, project: str) -> Table:
         """A project's status.
@@ -77,13 +78,13 @@ class Services:
         Raises:
             NotFound: there is none.
         """
-        return await self._link.call(routes.project(project))
+        return await self._link.call(service_routes.project(project))
 
     async def list(self) -> tuple[Table, ...]:
         """Every project's status."""
-        return await self._link.call(routes.projects())
+        return await self._link.call(service_routes.projects())
 
-    async def _told(self, call: routes.Call[Table], on_event: Told | None) -> Table:
+    async def _told(self, call: Call[Table], on_event: Told | None) -> Table:
         heard = Lines(on_event)
         async with aclosing(self._link.lines(call)) as lines:
             async for line in lines:

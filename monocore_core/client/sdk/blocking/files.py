@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from monocore_core.client.sdk import routes, tars
+from monocore_core.client.sdk import file_routes, tars
 from monocore_core.client.sdk.blocking.link import Link
 from monocore_core.client.sdk.values import Change, Entry
 from monocore_core.errors import LimitExceeded
@@ -33,7 +33,7 @@ class Files:
             NotFound: there is none. LimitExceeded: it is larger than ``limit`` bytes.
         """
         found = bytearray()
-        with closing(self._link.chunks(routes.file(self._id, path))) as chunks:
+        with closing(self._link.chunks(file_routes.file(self._id, path))) as chunks:
             for chunk in chunks:
                 found += chunk
                 if len(found) > limit:
@@ -63,7 +63,7 @@ class Files:
             NotFound: its folder is missing. GuestError: it cannot be written.
         """
         raw = data.encode() if isinstance(data, str) else data
-        where = routes.written_file(self._id, path, mode=mode, parents=parents)
+        where = file_routes.written_file(self._id, path, mode=mode, parents=parents)
         self._link.put(where, _pieces(raw))
 
     def list(self, path: str) -> tuple[Entry, ...]:
@@ -75,7 +75,7 @@ class Files:
         found: list[Entry] = []
         after: str | None = None
         while True:
-            page, after = self._link.call(routes.list_files(self._id, path, after))
+            page, after = self._link.call(file_routes.list_files(self._id, path, after))
             found += page
             if after is None:
                 return tuple(found)
@@ -86,7 +86,7 @@ class Files:
         Raises:
             NotFound: nothing.
         """
-        return self._link.call(routes.stat(self._id, path, follow=follow))
+        return self._link.call(file_routes.stat(self._id, path, follow=follow))
 
     def make(self, path: str, *, parents: bool = False, mode: int | None = None) -> None:
         """Make a folder.
@@ -94,7 +94,7 @@ class Files:
         Raises:
             Conflict: something is there. NotFound: its folder is missing.
         """
-        self._link.call(routes.make_folder(self._id, path, parents=parents, mode=mode))
+        self._link.call(file_routes.make_folder(self._id, path, parents=parents, mode=mode))
 
     def move(self, source: str, target: str, *, replace: bool = False) -> None:
         """Rename, within one file system.
@@ -102,7 +102,7 @@ class Files:
         Raises:
             NotFound: there is no ``source``. Conflict: ``target`` is there, and not to be replaced.
         """
-        self._link.call(routes.move_file(self._id, source, target, replace=replace))
+        self._link.call(file_routes.move_file(self._id, source, target, replace=replace))
 
     def remove(self, path: str, *, recursive: bool = False) -> None:
         """Remove a file, a link itself, or a folder: an empty one, or with everything in it.
@@ -110,7 +110,7 @@ class Files:
         Raises:
             NotFound: there is none. Conflict, GuestError: it is not empty.
         """
-        self._link.call(routes.remove_file(self._id, path, recursive=recursive))
+        self._link.call(file_routes.remove_file(self._id, path, recursive=recursive))
 
     def upload(self, source: str | os.PathLike[str], target: str) -> None:
         """Send a file, or what is in a folder, of this host: ``target`` becomes its like.
@@ -122,11 +122,11 @@ class Files:
         if local.is_dir():
             with TemporaryFile() as stream:
                 tars.pack(local, stream)
-                self._link.put(routes.archive(self._id, target), _read(stream))
+                self._link.put(file_routes.archive(self._id, target), _read(stream))
                 return
         with tars.opened(local) as stream:
             mode = os.fstat(stream.fileno()).st_mode & 0o777
-            where = routes.written_file(self._id, target, mode=mode, parents=True)
+            where = file_routes.written_file(self._id, target, mode=mode, parents=True)
             self._link.put(where, _read(stream))
 
     def download(self, source: str, target: str | os.PathLike[str]) -> None:
@@ -140,10 +140,10 @@ class Files:
         local = Path(target)
         if (self.stat(source)).kind != "folder":
             with tars.written_whole(local) as stream:
-                self._fetch(routes.file(self._id, source), stream)
+                self._fetch(file_routes.file(self._id, source), stream)
             return
         with TemporaryFile() as stream:
-            self._fetch(routes.archive(self._id, source), stream)
+            self._fetch(file_routes.archive(self._id, source), stream)
             stream.seek(0)
             tars.unpack(stream, source.rstrip("/").rpartition("/")[2], local)
 
@@ -153,7 +153,7 @@ class Files:
         Raises:
             NotFound: there is nothing.
         """
-        with closing(self._link.lines(routes.watch(self._id, path, recursive=recursive))) as changes:
+        with closing(self._link.lines(file_routes.watch(self._id, path, recursive=recursive))) as changes:
             yield from changes
 
     def _fetch(self, where: str, stream: IO[bytes]) -> None:

@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import TypeVar
 
 from monocore_core.client.api import Api
+from monocore_core.client.sdk.calls import Call
 from monocore_core.client.sdk.endpoint import Endpoint
-from monocore_core.client.sdk.routes import Call
 from monocore_core.client.tables import parse_table
 from monocore_core.client.websocket import WebSocket
 
