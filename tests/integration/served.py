@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from monocore_core.engine import Engine
 from monocore_core.model.oci import Platform
 from monocore_core.testing.registry import LocalRegistry, registry_problem
 from monocore_core.testing.samples import busybox_image
+from tests.integration.commandline import ARGV, LINGER
 
 #: Seconds for a daemon to be ready, and to end; far more than it needs.
 LIMIT = 300.0
@@ -40,15 +40,15 @@ def image(registry: LocalRegistry) -> str:
 
 
 @contextmanager
-def serving(home: Path) -> Generator[Path]:
-    """The socket of a daemon that serves; at its end nothing of any sandbox may be left."""
+def serving(home: Path, *words: str) -> Generator[Path]:
+    """The socket of a daemon that serves, with these words more; at its end nothing of any sandbox may be left."""
     home.mkdir(mode=0o700, exist_ok=True)
     reader, writer = os.pipe()
     with (
         (home / "daemon.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "monocore_core", "serve", "--home", str(home)],
-            env={**os.environ, "MONOCORE_READY_FD": str(writer), "MONOCORE_PLUGINS__NET_TAP__LINGER": "0.1"},
+            [*ARGV, "serve", "--home", str(home), *words],
+            env={**os.environ, "MONOCORE_READY_FD": str(writer), **LINGER},
             pass_fds=(writer,),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.daemon.conftest import ARGV, Home
+from tests.integration.commandline import ARGV
+from tests.integration.daemon.conftest import Home
 from tests.integration.screen import LIMIT
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

@@ -6,26 +6,23 @@ import io
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from attrs import evolve, field, frozen
 
 from monocore_core.cli.main import main
-from monocore_core.client.api import Api, target
+from tests.integration.commandline import ARGV, LINGER, CommandLine
 from tests.integration.screen import LIMIT
+from tests.integration.served import serving
 
-ARGV = (sys.executable, "-m", "monocore_core")
 _LISTENS = re.compile(r"listening on (https://\S+);.* ([0-9a-f]{64})")
-#: The namespaces of net_tap go with their last sandbox, before the test's folder does.
-_LINGER = {"MONOCORE_PLUGINS__NET_TAP__LINGER": "0.1"}
 
 
 @frozen
-class There:
+class There(CommandLine):
     """A daemon elsewhere, and the command line for it.
 
     Attributes:
@@ -73,37 +70,11 @@ class There:
             argv, env=environ, capture_output=True, text=True, timeout=LIMIT, check=True
         ).stdout.strip()
 
-    @contextmanager
-    def start(
-        self,
-        *words: str,
-        stdin: int = subprocess.DEVNULL,
-        stdout: int = subprocess.PIPE,
-        stderr: int = subprocess.PIPE,
-    ) -> Generator[subprocess.Popen[bytes]]:
-        """Start ``monocore WORDS…``. It is killed, not waited for, when its test fails."""
-        with subprocess.Popen(
-            [*ARGV, *words], env=self.environ, stdin=stdin, stdout=stdout, stderr=stderr
-        ) as process:
-            try:
-                yield process
-            except BaseException:
-                process.kill()
-                raise
-
     def run(self, *words: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        """Run it to its end."""
-        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
-        with self.start(*words, stdin=source) as process:
-            out, err = process.communicate(stdin, timeout=2 * LIMIT)
+        """As of the base, and nothing of this host's may come of it."""
+        ended = super().run(*words, stdin=stdin)
         assert not (self.mine / "none").exists(), "this host's home is no business of a command for another's"
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-    def out(self, *words: str, stdin: bytes | None = None) -> str:
-        """Run it, which must succeed; gives what it wrote."""
-        ended = self.run(*words, stdin=stdin)
-        assert ended.returncode == 0, (words, ended.stdout[-500:], ended.stderr.decode())
-        return ended.stdout.decode()
+        return ended
 
     def here(self, *words: str) -> tuple[int, str, str]:
         """Its status and what it says on both outputs, in this process: of what neither starts a process nor uses descriptors."""
@@ -137,39 +108,14 @@ def there(tmp_path_factory: pytest.TempPathFactory, served: str) -> Iterator[The
     home, mine = base / "home", base / "mine"
     home.mkdir(mode=0o700)
     mine.mkdir()
-    environ = {**os.environ, "MONOCORE_HOME": str(home), **_LINGER}
+    environ = {**os.environ, "MONOCORE_HOME": str(home), **LINGER}
     subprocess.run([*ARGV, "pull", "-q", served], env=environ, check=True, timeout=LIMIT, capture_output=True)
-    reader, writer = os.pipe()
-    with (
-        (home / "daemon.log").open("wb") as log,
-        subprocess.Popen(
-            [*ARGV, "serve", "--listen", "127.0.0.1:0", "--tls"],
-            env={**environ, "MONOCORE_READY_FD": str(writer)},
-            pass_fds=(writer,),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        ) as process,
-    ):
-        os.close(writer)
-        try:
-            with os.fdopen(reader) as ready:
-                said = ready.read()
-            told = (home / "daemon.log").read_text()
-            assert said.strip() == "ready", said + told
-            found = _LISTENS.search(told)
-            assert found is not None, told
-            unknown = There(found[1], found[2], home, mine, served)
-            yield unknown.with_token(unknown.token("--scope", "admin"))
-            Api(str(home / "monocore.sock")).call("POST", target("shutdown"), {"stop": True})
-        except BaseException:
-            process.terminate()
-            raise
-        finally:
-            process.wait(LIMIT)
-    told = (home / "daemon.log").read_text()
-    assert process.returncode == 0, told
-    assert "Traceback" not in told, told
+    with serving(home, "--listen", "127.0.0.1:0", "--tls"):
+        told = (home / "daemon.log").read_text()
+        found = _LISTENS.search(told)
+        assert found is not None, told
+        unknown = There(found[1], found[2], home, mine, served)
+        yield unknown.with_token(unknown.token("--scope", "admin"))
 
 
 @pytest.fixture(scope="package")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import random
 import signal
 import socket
+import sys
+import termios
 import time
 from pathlib import Path
 
@@ -96,11 +99,19 @@ def test_a_terminal(there: There, sandbox: str) -> None:
         screen.close()
 
 
+def wait_until_filled(pipe: int) -> None:
+    """Until more than half of what the pipe can hold waits in it, which nobody reads."""
+    room, deadline = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ), time.monotonic() + LIMIT
+    while int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) < room // 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_slow_reader_loses_nothing(there: There, sandbox: str) -> None:
     count = 3 * 1024 * 1024
     with there.start("exec", sandbox, "sh", "-c", f"head -c {count} /dev/zero | tr '\\0' x") as client:
         assert client.stdout is not None
-        time.sleep(1.0)  # the output of a command that nobody reads
+        wait_until_filled(client.stdout.fileno())
         assert len(client.stdout.read()) == count
         assert client.wait(LIMIT) == 0
 
