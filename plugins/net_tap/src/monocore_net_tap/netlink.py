@@ -1,6 +1,8 @@
 """What is used of pyroute2, which has no types of its own; and its errors in a person's words.
 
 A connection is used by the thread that opened it, outside of event loops. Its methods take what ip(8) takes; see rtnetlink(7).
+
+pyroute2 is imported where it is used: it takes 150 ms, and every command of monocore imports this plugin to ask whether it would work.
 """
 
 from __future__ import annotations
@@ -8,17 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast
-
-from pyroute2 import IPRoute
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETROUTE
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from monocore_core.errors import MachineError
 
@@ -77,6 +72,8 @@ class _Marshal(Protocol):
 
 def connect() -> Netlink:
     """To the network namespace of this thread."""
+    from pyroute2 import IPRoute  # noqa: PLC0415 - see above
+
     return cast("Netlink", IPRoute())
 
 
@@ -102,8 +99,8 @@ def ignoring_absence(act: Callable[[], object]) -> None:
     """Carry out a removal of what may be gone already."""
     try:
         act()
-    except NetlinkError as error:
-        if _code(error) not in GONE:
+    except Exception as error:
+        if _refusal(error) not in GONE:
             raise
 
 
@@ -112,10 +109,13 @@ def said(what: str) -> Generator[None]:
     """Turn the kernel's refusal into a sentence that tells what could not be done."""
     try:
         yield
-    except NetlinkError as error:
-        raise MachineError(f"net_tap could not {what}: {os.strerror(_code(error))}") from error
     except OSError as error:
         raise MachineError(f"net_tap could not {what}: {error.strerror}") from error
+    except Exception as error:
+        code = _refusal(error)
+        if code is None:
+            raise
+        raise MachineError(f"net_tap could not {what}: {os.strerror(code)}") from error
 
 
 def addresses(connection: socket.socket) -> Iterator[Message]:
@@ -123,15 +123,24 @@ def addresses(connection: socket.socket) -> Iterator[Message]:
 
     ``IPRoute`` opens a socket for each thread that uses it, in the namespace of that thread; here it is the caller's.
     """
+    from pyroute2.netlink.rtnl import RTM_GETADDR  # noqa: PLC0415 - see above
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # noqa: PLC0415
+
     return _dump(connection, RTM_GETADDR, cast("_Question", ifaddrmsg()))
 
 
 def routes(connection: socket.socket) -> Iterator[Message]:
     """All routes of that namespace."""
+    from pyroute2.netlink.rtnl import RTM_GETROUTE  # noqa: PLC0415 - see above
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg  # noqa: PLC0415
+
     return _dump(connection, RTM_GETROUTE, cast("_Question", rtmsg()))
 
 
 def _dump(connection: socket.socket, kind: int, question: _Question) -> Iterator[Message]:
+    from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE  # noqa: PLC0415 - see above
+    from pyroute2.netlink.rtnl.marshal import MarshalRtnl  # noqa: PLC0415
+
     header = question["header"]
     header["type"], header["flags"] = kind, NLM_F_REQUEST | NLM_F_DUMP
     question.encode()
@@ -145,5 +154,11 @@ def _dump(connection: socket.socket, kind: int, question: _Question) -> Iterator
                 yield each
 
 
-def _code(error: Exception) -> int:
-    return int(getattr(error, "code", 0))
+def _refusal(error: Exception) -> int | None:
+    """The errno of an answer of the kernel that pyroute2 raised; None for any other error."""
+    module = sys.modules.get("pyroute2.netlink.exceptions")
+    return (
+        int(getattr(error, "code", 0))
+        if module is not None and isinstance(error, module.NetlinkError)
+        else None
+    )
