@@ -48,15 +48,15 @@ def measure(cache: Path, quick: bool) -> Section:
     try:
         with LocalRegistry(cache / "registry") as registry:
             reference = registry.push(busybox_image(), "bench/small")
-            with _serving(home) as daemon:
-                _monocore(home, "pull", "-q", reference)
+            with serving(home) as daemon:
+                monocore(home, "pull", "-q", reference)
                 alone = _weigh(daemon.pid)
                 words = ("run", "-d", "-m", "96m", reference, "sleep", "1000000")
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    for started in [pool.submit(_monocore, home, *words) for _ in range(count)]:
+                    for started in [pool.submit(monocore, home, *words) for _ in range(count)]:
                         started.result()
                 loaded = _weigh(daemon.pid)
-                if len(_monocore(home, "ps", "-q").split()) != count:
+                if len(monocore(home, "ps", "-q").split()) != count:
                     raise PeerFailed("not every sandbox idles any more")
     finally:
         shutil.rmtree(home)
@@ -85,7 +85,8 @@ def _section(alone: _Weight, loaded: _Weight, count: int) -> Section:
 
 
 @contextmanager
-def _serving(home: Path) -> Generator[subprocess.Popen[bytes]]:
+def serving(home: Path) -> Generator[subprocess.Popen[bytes]]:
+    """A daemon; at the end what runs is stopped, too."""
     reader, writer = os.pipe()
     words = [sys.executable, "-m", "monocore_core", "serve", "--home", str(home)]
     environ = {**os.environ, "MONOCORE_READY_FD": str(writer)}
@@ -99,11 +100,16 @@ def _serving(home: Path) -> Generator[subprocess.Popen[bytes]]:
                 raise PeerFailed(f"the daemon did not start: {(home / 'daemon.log').read_text()[-2000:]}")
             yield daemon
         finally:
-            _monocore(home, "serve", "--stop", "--sandboxes")
+            monocore(home, "serve", "--stop", "--sandboxes")
             daemon.wait(_WAITING)
 
 
-def _monocore(home: Path, *words: str) -> str:
+def monocore(home: Path, *words: str) -> str:
+    """What a command line of that home writes.
+
+    Raises:
+        PeerFailed: it fails.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "monocore_core", *words],
         env={**os.environ, "MONOCORE_HOME": str(home), "MONOCORE_DAEMON": "auto"},
