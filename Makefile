@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kvm reference bench demo clean distclean
+.PHONY: help setup lint format test test-kvm reference bench fuzz-api demo clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ reference: setup ## write what of the documents comes from the code
 
 bench: setup ## the benchmark against peers, as a table; ARGS='--quick --json out.json'
 	@.venv/bin/python -m scripts.bench $(ARGS)
+
+fuzz-api: setup ## schemathesis against the served OpenAPI document; ARGS='--seconds 60'
+	@.venv/bin/python -m scripts.fuzz_api $(ARGS)
 
 demo: setup ## an image from a registry, run in a microVM
 	@.venv/bin/python -m scripts.demo

@@ -126,13 +126,16 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return _answer(
+        refusal = _answer(
             problem(
                 error.reason.replace(" ", ""),
                 error.status,
                 f"{request.method} {request.path}: {error.reason}",
             )
         )
+        if "Allow" in error.headers:  # RFC 9110, section 15.5.6
+            refusal.headers["Allow"] = error.headers["Allow"]
+        return refusal
     except MonocoreError as error:
         return _cut_off(request) if _BEGUN in request else _answer(problem_of(error))
     except ConnectionResetError:

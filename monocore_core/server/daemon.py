@@ -19,6 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from attrs import frozen
 
 from monocore_core.config.values import Settings
@@ -100,6 +101,12 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
     return 0
 
 
+def _of_ours(record: logging.LogRecord) -> bool:
+    """Whether a line of the HTTP server's is worth one: not what clients send that is no HTTP, which they are told."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
 def _identified(fingerprint: str) -> str:
     return f"; SHA-256 fingerprint of its certificate: {fingerprint}" if fingerprint else ""
 
@@ -114,6 +121,7 @@ async def serving(
     daemon: Daemon, listener: socket.socket | None, listeners: Listeners, grace: float
 ) -> AsyncGenerator[None]:
     """Answer on a Unix socket and on TCP; at the end, requests under way have ``grace`` seconds."""
+    logging.getLogger("aiohttp.server").addFilter(_of_ours)
     runner = web.AppRunner(make_app(daemon), access_log=None, shutdown_timeout=grace, keepalive_timeout=75)
     await runner.setup()
     stack = AsyncExitStack()

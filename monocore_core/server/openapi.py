@@ -19,6 +19,8 @@ from monocore_core.server.problems import MEDIA_TYPE, STATUSES
 
 _NAME = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 JSON: Final = "application/json"
+#: Tag of what is not below ``/v1``.
+ORIGINAL: Final = "0.2.1"
 
 
 @frozen
@@ -41,6 +43,7 @@ class Operation:
         statuses: of good answers, with their words.
         answers: media type of a good answer; "" for an empty one.
         schema: of a good answer in JSON.
+        also: media types of good answers that parameters ask for.
     """
 
     parameters: tuple[Parameter, ...] = ()
@@ -48,6 +51,7 @@ class Operation:
     statuses: Mapping[int, str] = field(factory=lambda: {200: "As asked."})
     answers: str = JSON
     schema: Schema = field(factory=dict[str, Json])
+    also: tuple[str, ...] = ()
 
 
 @frozen
@@ -92,7 +96,7 @@ def _operation(one: Described, definitions: Definitions) -> Json:
         "operationId": re.sub(r"\W+", "_", f"{one.method.lower()}_{_plain(one.path)}").strip("_"),
         "summary": one.summary,
         "tags": [_tag(one.path)],
-        "responses": {**_bad(), **_good(wanted)},
+        "responses": {**_bad(original=_tag(one.path) == ORIGINAL), **_good(wanted)},
     }
     parameters: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
@@ -124,15 +128,18 @@ def _body(body: object, definitions: Definitions) -> Json:
 
 def _good(wanted: Operation) -> dict[str, Json]:
     content: dict[str, Json] = {wanted.answers: {"schema": wanted.schema}} if wanted.answers else {}
+    content |= {kind: {"schema": {"type": "string"}} for kind in wanted.also}
     return {
         str(status): {"description": words, **({"content": content} if content and status != 204 else {})}
         for status, words in wanted.statuses.items()
     }
 
 
-def _bad() -> dict[str, Json]:
-    """A problem of any kind: which route can have which follows from what lies beneath it."""
-    content: Json = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _bad(*, original: bool) -> dict[str, Json]:
+    """A problem of any kind: which route can have which follows from what lies beneath it. The original's routes say theirs as it did, once who asks may ask."""
+    content: dict[str, Json] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    if original:
+        content[JSON] = {"schema": _ERROR}
     words: dict[int, list[str]] = {}
     for kind, status in STATUSES:
         words.setdefault(status, []).append(kind.__name__)
@@ -147,7 +154,14 @@ def _bad() -> dict[str, Json]:
 
 def _tag(path: str) -> str:
     words = [word for word in path.split("/") if word and not word.startswith("{")]
-    return words[1] if len(words) > 1 and words[0] == "v1" else "0.2.1"
+    return words[1] if len(words) > 1 and words[0] == "v1" else ORIGINAL
+
+
+_ERROR: Schema = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+}
 
 
 _PROBLEM: Schema = {

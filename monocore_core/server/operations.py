@@ -130,14 +130,14 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         body=_table(image=_STRING, message=_STRING, author=_STRING, changes=_TEXTS),
         statuses={201: "The image."},
     ),
-    "GET /v1/sandboxes/{id}/logs": Operation(_LOG, answers=_TEXT, schema=_LINE),
-    "GET /v1/sandboxes/{id}/stats": Operation((_switch("stream", "NDJSON of samples."),)),
+    "GET /v1/sandboxes/{id}/logs": Operation(_LOG, answers=_TEXT, schema=_LINE, also=(NDJSON, _BYTES)),
+    "GET /v1/sandboxes/{id}/stats": Operation((_switch("stream", "NDJSON of samples."),), also=(NDJSON,)),
     "GET /v1/sandboxes/{id}/archive": Operation((_path("What to take."),), answers=_TAR, schema=_LINE),
     "PUT /v1/sandboxes/{id}/archive": Operation(
         (_path("A folder."),), body=_TAR, statuses=_EMPTY, answers=""
     ),
     "POST /v1/sandboxes/{id}/exec": Operation(
-        (_switch("stream", "NDJSON of the output."),), body=OneShot, schema=_OBJECT
+        (_switch("stream", "NDJSON of the output."),), body=OneShot, schema=_OBJECT, also=(NDJSON,)
     ),
     f"GET {_FILES}": Operation(
         (_path("Of a file."),),
@@ -188,6 +188,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         schema=_LINE,
     ),
     "GET /v1/live": Operation(answers=NDJSON, schema=_LINE),
+    "GET /v1/docs": Operation(answers="text/html", schema=_LINE),
+    "GET /v1/docs/api.js": Operation(answers="text/javascript", schema=_LINE),
     "GET /dashboard": Operation(answers="text/html", schema=_LINE),
     "POST /v1/dashboard": Operation(
         body=_table(port={"type": "integer", "minimum": 0, "maximum": 65535}), answers=NDJSON, schema=_LINE

@@ -96,4 +96,9 @@ class Room:
 
 def routes_of(entries: Iterable[Entry]) -> list[web.RouteDef]:
     """For :meth:`aiohttp.web.Application.add_routes`."""
-    return [web.route(entry.method, entry.path, entry.handler) for entry in entries]
+    return [
+        web.get(entry.path, entry.handler, allow_head=False)
+        if entry.method == "GET"
+        else web.route(entry.method, entry.path, entry.handler)
+        for entry in entries
+    ]

@@ -136,7 +136,7 @@ async def test_nobody_without_a_valid_token_may_do_anything(served: Served) -> N
             path,
         )
     text = served.audit.read_text()
-    assert not any(token.split("_")[2] in text for token in bad.values() if token and "_" in token)
+    assert not any(token.split("_", 2)[2] in text for token in bad.values() if token and "_" in token)
 
 
 async def test_only_the_page_that_asks_for_a_token_is_open(served: Served) -> None:
@@ -164,6 +164,22 @@ async def test_a_page_offers_its_token_as_a_protocol_of_its_websocket(served: Se
                 url, protocols=("monocore", f"monocore-bearer.{token}"), ssl=served.tls
             )
         assert caught.value.status == status
+
+
+async def test_what_is_no_http_is_answered_and_fills_no_log(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = int(served.url.rpartition(":")[2])
+    for said in (b"\0\1\2\r\n\r\n", b"GET /v1/health HTTP/1.1\r\nX: \0\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        writer.write(said)
+        assert (await reader.read()).startswith(b"HTTP/1.0 400")
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    assert caplog.records == []
 
 
 async def test_who_says_nothing_or_connects_too_often_holds_no_place(served: Served) -> None:
@@ -318,6 +334,12 @@ async def test_the_certificate_is_kept_and_private(served: Served) -> None:
     assert served.audit.stat().st_mode & 0o777 == 0o600
     certificate = ssl.PEM_cert_to_DER_cert(path.read_text()[path.read_text().index("-----BEGIN CERT") :])
     assert hashlib.sha256(certificate).digest() == served.tls.fingerprint
+
+
+async def test_a_method_that_there_is_not_is_told_those_that_there_are(served: Served) -> None:
+    url, headers = f"{served.url}/v1/health", {"Authorization": f"Bearer {served.token(Scope.READ)}"}
+    async with served.client.put(url, headers=headers, ssl=served.tls) as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET")
 
 
 async def test_a_route_outside_the_table_is_answered_to_nobody(served: Served) -> None:
