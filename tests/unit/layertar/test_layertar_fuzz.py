@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monocore_core.errors import MonocoreError
-from monocore_core.layertar import Entry, LayerEvent, Limits, read_layer
+from monocore_core.layertar import LayerEvent, Limits, read_layer
+from monocore_core.testing.layer_events import check_events
 from monocore_core.testing.layers import Stack, stacks, tar_of
 from monocore_core.testing.tarbuilder import END, header, member, pax, sign
 
@@ -38,27 +38,6 @@ _ATTRIBUTES = (
 )
 
 
-def check(events: Sequence[LayerEvent], size: int) -> None:
-    """What every consumer counts on, whatever the tar."""
-    for event in events:
-        parts = event.path.split(b"/") if event.path else []
-        assert {b"", b".", b".."}.isdisjoint(parts)
-        assert b"\0" not in event.path
-        assert len(event.path) <= 4096
-        if isinstance(event, Entry):
-            assert not any(part.startswith(b".wh.") for part in parts)
-            assert 0 <= event.mode <= 0o7777
-            runs = [(segment.position, segment.length) for segment in event.segments or ()]
-            end = 0
-            for segment in event.segments or ():
-                assert end <= segment.offset
-                end = segment.offset + segment.length
-            assert end <= event.size or event.segments is None
-            if event.segments is None:
-                runs = [(event.position, event.size)]
-            assert all(position >= 0 and position + length <= size for position, length in runs if length)
-
-
 def read(data: bytes) -> None:
     """Read until the end or one of our errors; anything else fails the test."""
     found: list[LayerEvent] = []
@@ -70,7 +49,7 @@ def read(data: bytes) -> None:
     else:
         refusal = ""
     assert refusal.isprintable()
-    check(found, len(data))
+    check_events(found, len(data))
 
 
 _FIELDS = st.sampled_from(
