@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test test-kvm reference bench fuzz-api demo clean distclean
+.PHONY: help setup lint format test test-kvm fuzz fuzz-api reference bench demo clean distclean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ test: setup ## every test, then each plugin's with that plugin alone; ARGS='-k n
 
 test-kvm: setup ## the tests that need KVM: on it, or where it does not work in a sandbox that has it
 	@scripts/test-kvm $(ARGS)
+
+FUZZ_S ?= 60
+fuzz: setup ## fuzz each parser for FUZZ_S=60 seconds; ARGS='tar agent' chooses, ARGS=--coverage counts branches
+	@scripts/setup --fuzz
+	@.venv/bin/python -m scripts.fuzz --seconds $(FUZZ_S) $(ARGS)
 
 reference: setup ## write what of the documents comes from the code
 	@.venv/bin/python -m scripts.cli_reference
