@@ -108,7 +108,7 @@ def build_fuzzer(compiler: str, target: Path) -> None:
 
 def build_replay(compiler: str, target: Path) -> None:
     """With sanitizers, and without a fuzzer: any gcc has what it takes."""
-    build(compiler, target, _SANITIZED, [HERE / "replay.c"])
+    build(compiler, target, [*_SANITIZED, "-O0"], [HERE / "replay.c"])
 
 
 def build_counted(compiler: str, target: Path) -> None:

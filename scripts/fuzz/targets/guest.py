@@ -11,7 +11,7 @@ from attrs import define, field
 
 from monocore_core.guest.client import Guest
 from monocore_core.guest.streams import ByteStream
-from monocore_core.guest.wire import PADDING, VERSION, WELCOME_MAGIC, Kind, encode_frame, put
+from monocore_core.guest.wire import PADDING, VERSION, WELCOME_MAGIC, WINDOW, Kind, encode_frame, put
 from monocore_core.model.guest import GuestSetup, ProcessSpec, RootDisk, TerminalSize
 from scripts.fuzz.target import Taken, Target, refusals
 
@@ -129,7 +129,7 @@ def _asks(guest: Guest) -> list[Callable[[], Awaitable[object]]]:
 async def _spawned(guest: Guest, spec: ProcessSpec) -> None:
     process = await guest.spawn(spec)
     try:
-        await process.write_stdin(b"words")
+        await process.write_stdin(bytes(WINDOW + 9) if spec.terminal is None else b"words")
         await asyncio.gather(_read(process.stdout), _read(process.stderr))
         await process.resize(TerminalSize(1, 1))
         await process.signal(9)
@@ -204,6 +204,10 @@ def seeds() -> Iterator[bytes]:
     )
     run += _frame(Kind.EXITED, _RUN, _numbers(3, 0, 0)) + _frame(Kind.END, _RUN, b"", 2)
     yield head + run
+    busy = _frame(Kind.STARTED, _RUN, flush=True) + _frame(Kind.GOODBYE, 0, flush=True) * 4
+    yield head + busy + _frame(Kind.CREDIT, _RUN, struct.pack("<I", 100), flush=True) + _frame(Kind.END, _RUN)
+    yield head + busy + _frame(Kind.END, _RUN, flush=True) + _frame(Kind.EXITED, _RUN, _numbers(0))
+    yield head + busy + _frame(Kind.FAILED, _RUN, put(1, 2))
     yield (
         head
         + _frame(Kind.STARTED, _TERMINAL)
@@ -284,6 +288,9 @@ def seeds() -> Iterator[bytes]:
         _frame(Kind.CREDIT, _RUN, b"\xff\xff\xff\x7f"),
         _frame(Kind.CREDIT, 1, b"abc"),
         _frame(Kind.EXITED, _RUN, _numbers(300, 0)),
+        _frame(Kind.EXITED, _RUN, b"\1\0"),
+        _frame(Kind.EXITED, _RUN, struct.pack("<HI", 1, 9)),
+        _frame(Kind.DONE, _STATS, put(1, b"abc")),
         _frame(Kind.SETUP, 1),
         _frame(Kind.DATA, 200, b"x"),
         _frame(Kind.ADOPTED, 1),

@@ -109,6 +109,52 @@ def seeds() -> Iterator[bytes]:
             yield bytes([how]) + part + END
         yield bytes([4 * (number % 3)]) + part
     yield b"\1" + b"".join(parts) + END
+    for wrong in _wrongs():
+        yield b"\1" + wrong + header(b"f") + END
+        yield b"\3" + wrong + header(b"f") + END
+
+
+def _wrongs() -> Iterator[bytes]:
+    """What is refused, and what only tight bounds refuse."""
+    yield pax((b"a", b"b")) * 5
+    yield (
+        pax((b"a", b"b" * 550)) * 2
+        + header(b"x")
+        + pax((b"a", b"b" * 550)) * 2
+        + header(b"y")
+        + pax((b"a", b"b" * 550)) * 2
+    )
+    yield pax((b"a", b"b" * 400), flag=b"g") + pax((b"c", b"d" * 400), flag=b"g")
+    yield pax(*((b"SCHILY.xattr.user.%d" % number, b"1") for number in range(4)))
+    yield pax((b"SCHILY.xattr.user.a", b"1" * 50))
+    yield pax((b"SCHILY.xattr.", b"1")) + header(b"x") + pax((b"SCHILY.xattr.a\0b", b"1"))
+    yield pax((b"GNU.sparse.minor", b"")) + pax((b"path", b""), (b"uid", b""))
+    yield member(b"L", b"x" * 700, b"L", dialect="gnu")
+    yield member(b"", b"x", b"0")
+    for uid in (b"\x80" + b"\xff" * 7, b"\xff" * 8, b"9", b"7777777", b""):
+        yield header(b"x", uid=uid)
+    for link in (b"", b"./", b"d/.wh.x", b".wh..wh.plnk/1", b"../x", b"y" * 90):
+        yield header(b"x", b"2", link=link)
+        yield header(b"x", b"1", link=link, size=10**9)
+    yield header(b"x", b"3", device=(70000, 1)) + header(b"x", b"4", device=(1, 2**21 - 1))
+    for name in (
+        b"a/b/c/d/e",
+        b"x" * 30,
+        b"a/.wh.b/c",
+        b".wh..",
+        b".wh.",
+        b".wh..wh.plnk",
+        b"a/.wh..wh.orph/b",
+        b"..",
+        b"/",
+        b"./a//b/",
+    ):
+        yield header(name)
+    yield header(b"x", b"Z") + header(b"x", b"V", dialect="gnu") + header(b"x", b"M", dialect="gnu")
+    star = header(b"x")
+    yield sign(star[:508] + b"tar\0") + header(b"x", checksum=1)
+    yield header(b"x", size=b"\xff" * 12)
+    yield header(b"x", mode=b"zzz", mtime=b" 17 ")
 
 
 TARGET = Target(
