@@ -8,7 +8,7 @@ Worked example::
     await folders.remove("sha256-0f3a…")
 """
 
-from monocore_core.keyed.disk import storage_errors, sync_all, sync_folder, write_file
+from monocore_core.keyed.disk import disk_hint, storage_errors, sync_all, sync_folder, write_file
 from monocore_core.keyed.erase import erase
 from monocore_core.keyed.folders import Check, KeyedFolders, in_thread
 from monocore_core.keyed.locks import locked, shared, take
@@ -17,6 +17,7 @@ from monocore_core.keyed.record import read_record, write_record
 __all__ = [
     "Check",
     "KeyedFolders",
+    "disk_hint",
     "erase",
     "in_thread",
     "locked",

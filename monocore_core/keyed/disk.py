@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from monocore_core.errors import StorageError
+
+_HINTS = {
+    errno.ENOSPC: "free space on that file system, or remove images: monocore images prune",
+    errno.EDQUOT: "your quota is used up: remove files, or images with: monocore images prune",
+    errno.EROFS: "the file system is mounted read-only: choose another folder with --home or $MONOCORE_HOME",
+    errno.EACCES: "check the owner and permissions of the folder, or choose another with --home",
+    errno.EPERM: "check the owner and permissions of the folder, or choose another with --home",
+    errno.EIO: "the disk reports errors: see the kernel's log (dmesg)",
+}
+
+
+def disk_hint(error: OSError) -> str | None:
+    """What a person can do about a refusal of the disk."""
+    return _HINTS.get(error.errno or 0)
 
 
 def sync_folder(folder: Path) -> None:
@@ -44,7 +59,7 @@ def storage_errors(folder: Path) -> Generator[None]:
         yield
     except OSError as error:
         name: object = error.filename or folder
-        raise StorageError(f"{name}: {error.strerror or error}") from error
+        raise StorageError(f"{name}: {error.strerror or error}", hint=disk_hint(error)) from error
 
 
 def write_file(path: Path, data: bytes | bytearray) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import shutil
@@ -11,19 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monocore_core.errors import StorageError
+from monocore_core.keyed import disk_hint
 
 #: Called with a name between two steps on the disk. Tests end the process there; nothing else uses it.
 Checkpoint = Callable[[str], None]
 
 _SYNC_FILE_RANGE_WRITE = 2
-_HINTS = {
-    errno.ENOSPC: "free space on that file system, or remove images: monocore images prune",
-    errno.EDQUOT: "your quota is used up: remove files, or images with: monocore images prune",
-    errno.EROFS: "the file system is mounted read-only: choose another folder with --home or $MONOCORE_HOME",
-    errno.EACCES: "check the owner and permissions of the folder, or choose another with --home",
-    errno.EPERM: "check the owner and permissions of the folder, or choose another with --home",
-    errno.EIO: "the disk reports errors: see the kernel's log (dmesg)",
-}
 
 
 def no_checkpoint(name: str) -> None:
@@ -34,7 +26,7 @@ def no_checkpoint(name: str) -> None:
 def storage_error(what: str, error: OSError) -> StorageError:
     """The error to raise for a failed system call; ``what`` says what was to be done, as in ``write layer …``."""
     reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError(f"cannot {what}: {reason}", hint=_HINTS.get(error.errno or 0))
+    return StorageError(f"cannot {what}: {reason}", hint=disk_hint(error))
 
 
 @contextmanager
