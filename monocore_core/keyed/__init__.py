@@ -8,7 +8,14 @@ Worked example::
     await folders.remove("sha256-0f3a…")
 """
 
-from monocore_core.keyed.disk import disk_hint, storage_errors, sync_all, sync_folder, write_file
+from monocore_core.keyed.disk import (
+    disk_hint,
+    make_private,
+    storage_errors,
+    sync_all,
+    sync_folder,
+    write_file,
+)
 from monocore_core.keyed.erase import erase
 from monocore_core.keyed.folders import Check, KeyedFolders, in_thread
 from monocore_core.keyed.locks import locked, shared, take
@@ -21,6 +28,7 @@ __all__ = [
     "erase",
     "in_thread",
     "locked",
+    "make_private",
     "read_record",
     "shared",
     "storage_errors",

@@ -62,9 +62,25 @@ def storage_errors(folder: Path) -> Generator[None]:
         raise StorageError(f"{name}: {error.strerror or error}", hint=disk_hint(error)) from error
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those on the way to it, for this user alone, whatever the umask. One that exists is left as it is.
+
+    Raises:
+        OSError: the host's disk refused, or something else is there.
+    """
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    except FileNotFoundError:
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_file(path: Path, data: bytes | bytearray) -> None:
-    """A new file, on the disk when this returns."""
-    with path.open("xb") as file:
+    """A new file for this user alone, on the disk when this returns."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

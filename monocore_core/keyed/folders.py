@@ -21,7 +21,7 @@ from typing import TypeVar
 from attrs import field, frozen
 
 from monocore_core.errors import InvalidInput
-from monocore_core.keyed.disk import storage_errors, sync_folder
+from monocore_core.keyed.disk import make_private, storage_errors, sync_folder
 from monocore_core.keyed.erase import erase
 from monocore_core.keyed.locks import locked, take
 
@@ -83,7 +83,7 @@ class KeyedFolders:
         """
         with storage_errors(self.state):
             for folder in (self.state, self.work, self.lock("")):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(folder)
             for left in list(self.work.iterdir()):
                 lock = take(self.lock(left.name))
                 if lock is not None:

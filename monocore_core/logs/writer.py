@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from monocore_core.errors import Conflict
-from monocore_core.keyed import storage_errors, take
+from monocore_core.keyed import make_private, storage_errors, take
 from monocore_core.logs import segments
 from monocore_core.logs.bell import Bell
 from monocore_core.logs.format import (
@@ -280,7 +280,7 @@ def _lock(folder: Path) -> int:
     """The writer's lock. A sweep may be removing the folder: then it is made again."""
     for _ in range(_ATTEMPTS):
         with suppress(FileNotFoundError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(folder)
             lock = take(folder / segments.LOCK)
             if lock is not None:
                 return lock

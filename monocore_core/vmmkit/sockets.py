@@ -21,7 +21,7 @@ class QueueFull(MachineError):
 
 
 def listen(folder: Path, name: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-    """A listening socket, in place of one that an ended machine left.
+    """A listening socket for this user alone, in place of one that an ended machine left.
 
     Raises:
         MachineError: it could not be made.
@@ -31,6 +31,7 @@ def listen(folder: Path, name: str, kind: socket.SocketKind = socket.SOCK_STREAM
         (folder / name).unlink(missing_ok=True)
         with short(folder) as prefix:
             listener.bind(f"{prefix}/{name}")
+            Path(prefix, name).chmod(0o600)  # whatever the umask; nobody connects before it listens
         listener.listen(4)
     except OSError as error:
         listener.close()

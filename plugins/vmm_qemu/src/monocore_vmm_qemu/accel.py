@@ -70,6 +70,7 @@ class Verdicts:
         kept = dict(list(known.items())[-_MAX_REMEMBERED:])
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         try:
+            temporary.touch(mode=0o600)
             temporary.write_text(json.dumps({"boot_id": self._boot_id, "kernels": kept}))
             temporary.replace(self._path)
         except OSError:

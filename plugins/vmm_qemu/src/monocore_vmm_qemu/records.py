@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import asdict, frozen
 
 from monocore_core.errors import InvalidInput, StorageError
+from monocore_core.keyed import make_private
 from monocore_core.model.security import Layer
 from monocore_core.vmmkit.jsontext import Json, at, parse
 
@@ -61,7 +62,8 @@ class Records:
         path = self._path(key)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
+            temporary.touch(mode=0o600)
             temporary.write_text(json.dumps(asdict(record)))
             temporary.replace(path)
         except OSError as error:
