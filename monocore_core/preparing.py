@@ -78,6 +78,15 @@ async def greet(channel: GuestChannel) -> None:
     await guest.aclose()
 
 
+async def rehearse(channel: GuestChannel) -> None:
+    """Shake hands with an agent, have it do once what it will do for a sandbox, and let go of it."""
+    guest = await Guest.open(channel, timeout=_PATIENCE)
+    try:
+        await guest.rehearse()
+    finally:
+        await guest.aclose()
+
+
 def _shape(spec: MachineSpec) -> Shape:
     """What this module knows of a shape; a VMM knows more."""
     disks = tuple((disk.name, disk.readonly) for disk in spec.disks)

@@ -60,7 +60,10 @@ def _int(value: object) -> int:
 
 _MAKERS: Mapping[str, Callable[[Table], Event]] = {
     "Began": lambda said: Began(
-        text(said, "sandbox"), copied=flag(said, "copied"), reason=text(said, "reason")
+        text(said, "sandbox"),
+        copied=flag(said, "copied"),
+        reason=text(said, "reason"),
+        spare=flag(said, "spare"),
     ),
     "Resolved": _resolved,
     "LayerProgress": lambda said: LayerProgress(

@@ -61,6 +61,7 @@ class Kind(IntEnum):
     DIAL = 0x1A
     FILE = 0x1B
     READ_CHANGES = 0x1C
+    REHEARSE = 0x1F
     DATA = 0x20
     END = 0x21
     CREDIT = 0x22

@@ -12,6 +12,8 @@ makes the machine an individual then, for which it needs the entropy of :class:`
 began is told as a :class:`~monocore_core.model.events.Began` event. Templates are made by :class:`TemplateVmm`'s ``prepare``, which whoever has
 time to spare calls, with the specification of a machine that was started: a start never makes one, nor waits for one.
 
+A VMM may go further and keep such copies ready, see :class:`StockingVmm`.
+
 Worked example::
 
     async with provider.create(host, options) as vmm:
@@ -27,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, runtime_checkable
 
-from monocore_core.model.machine import MachineExit, MachineSpec
+from monocore_core.model.machine import MachineExit, MachineSpec, Spare
 from monocore_core.model.security import Layer
 
 
@@ -171,4 +173,37 @@ class TemplateVmm(Vmm, Protocol):
             MachineError: the template's machine did not boot, could not be captured, or copies of it do not run.
             StorageError: the template could not be kept.
         """
+        ...
+
+
+@runtime_checkable
+class StockingVmm(TemplateVmm, Protocol):
+    """A VMM that keeps spares: copies of a template, made before anybody asks, of which :meth:`Vmm.start` takes one where one fits.
+
+    How many of which shape there are is for the caller to say, and to pay for; the VMM makes and ends none by itself. A spare belongs to the
+    process that made it and ends with the VMM's context; what a process that was killed has left, the next one to open the VMM ends.
+    """
+
+    async def stock(self, spec: MachineSpec, greet: Greeter) -> Spare | str:
+        """Make one spare for machines like ``spec``. Partial failure and cancellation leave nothing.
+
+        Args:
+            spec: of a machine that was started, which may have ended.
+            greet: speaks with the spare's agent before it is put aside.
+
+        Returns:
+            The spare; or why there can be none, a sentence: no template yet, or a machine that needs something from its start.
+
+        Raises:
+            MachineError, GuestError, DeadlineExceeded: it did not start, or its agent did not answer.
+            StorageError: its files could not be made.
+        """
+        ...
+
+    def spares(self) -> tuple[Spare, ...]:
+        """Those that wait."""
+        ...
+
+    async def unstock(self, spare: str) -> None:
+        """End a spare, by its id. One that was taken or has ended is not an error."""
         ...

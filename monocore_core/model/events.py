@@ -64,11 +64,15 @@ class Stage:
 
 @frozen
 class Began:
-    """A machine runs: as a copy of a template that has booted already, or it boots, and ``reason`` says why, when something stood against a copy."""
+    """A machine runs: as a copy of a template that has booted already, or it boots, and ``reason`` says why, when something stood against a copy.
+
+    ``spare`` says that the copy had been made, and waited, before the machine was asked for.
+    """
 
     sandbox: str
     copied: bool
     reason: str = ""
+    spare: bool = False
 
 
 @frozen

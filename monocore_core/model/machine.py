@@ -114,6 +114,21 @@ class MachineSpec:
     boot_timeout: float = 30.0
 
 
+@frozen
+class Spare:
+    """A machine that waits, belonging to nobody, for one of its shape to be started.
+
+    Attributes:
+        id: by which it can be ended.
+        shape: opaque; machines of one shape are served by each other's spares.
+        pid: process of its VMM.
+    """
+
+    id: str
+    shape: str
+    pid: int
+
+
 class MachineEnd(StrEnum):
     """Why a machine is no longer running."""
 

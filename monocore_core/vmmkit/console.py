@@ -27,9 +27,8 @@ class ConsolePump:
     """
 
     def __init__(self, pipe: int, path: Path, limit: int, *, fresh: bool) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
         self._pipe = pipe
-        self._file = os.open(path, flags, 0o600)
+        self._file = _opened(path, fresh=fresh)
         self._size = os.lseek(self._file, 0, os.SEEK_END)
         self._limit = limit
         self._loop = asyncio.get_running_loop()
@@ -44,6 +43,17 @@ class ConsolePump:
         self._copy()
         size = min(limit, self._size)
         return printable(os.pread(self._file, size, self._size - size))
+
+    def move(self, path: Path) -> None:
+        """Go on in another file, which is made empty; what was copied so far stays in the first.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        self._copy()
+        file = _opened(path, fresh=True)
+        os.close(self._file)
+        self._file, self._size = file, 0
 
     def close(self) -> None:
         """Copy what is left and close. A repeat does nothing."""
@@ -82,6 +92,11 @@ class ConsolePump:
             os.ftruncate(self._file, 0)
             self._size = os.pwrite(self._file, keep, 0)
         self._size += os.pwrite(self._file, words, self._size)
+
+
+def _opened(path: Path, *, fresh: bool) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_TRUNC if fresh else 0)
+    return os.open(path, flags, 0o600)
 
 
 class LastWords:

@@ -91,6 +91,15 @@ class Qmp:
         """
         await self._ask({"execute": "getfd", "id": self._next(), "arguments": {"fdname": name}}, descriptor)
 
+    async def add_to_set(self, number: int, descriptor: int) -> None:
+        """Give QEMU a descriptor in a set, which it opens as ``/dev/fdset/NUMBER`` (``add-fd``); nothing else may be said meanwhile.
+
+        Raises:
+            MachineError: as of :meth:`execute`.
+        """
+        arguments: Message = {"fdset-id": number}
+        await self._ask({"execute": "add-fd", "id": self._next(), "arguments": arguments}, descriptor)
+
     async def drained(self) -> None:
         """Wait until QEMU has closed the monitor and every event has been seen."""
         if self._task is not None:

@@ -13,7 +13,8 @@ enum { VERSION = 2 };
 /* Kinds of frames. */
 enum {
     K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL, K_FILE, K_READ_CHANGES,
-    K_LAST_REQUEST = K_READ_CHANGES,
+    K_REHEARSE = 0x1f,
+    K_LAST_REQUEST = K_REHEARSE,
     K_DATA = 0x20, K_END, K_CREDIT,
     K_DONE = 0x40, K_FAILED, K_STARTED, K_EXITED, K_ADOPTED, K_GOODBYE,
 };
@@ -265,6 +266,7 @@ int setup_run(const struct setup *setup, struct fault *f);
 void root_prepare(void); /* whatever root it will be */
 int root_mount(const struct setup *setup, struct fault *f);
 int root_changes(void); /* the folder of the overlay's writable layer, or -1 */
+int root_rehearse(struct fault *f); /* mounts the boot disk as a sandbox's root, in the caller's own mount namespace */
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
 int files_write(const struct setup *setup, struct fault *f);
 void net_prepare(void); /* the loopback */
@@ -280,6 +282,11 @@ bool renew_template(void); /* this guest is one, or a copy of one */
 /* Nothing that the kernel's random generator gives from here on follows from what it held before. */
 int renew_random(struct span seed, struct fault *f);
 int renew_check(struct fault *f); /* a copy must have been renewed */
+
+/* ---- rehearse.c: spares ---- */
+
+/* Do once, in a child and for nothing, what SETUP and SPAWN will do: an emulated processor then has translated the code for it. */
+int rehearse(struct fault *f);
 
 /* ---- vsock.c ---- */
 

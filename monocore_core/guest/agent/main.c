@@ -156,7 +156,8 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return -1;
     bool needs_root = kind == K_SPAWN || kind == K_READ_ARCHIVE || kind == K_WRITE_ARCHIVE || kind == K_DIAL ||
                       kind == K_FILE || kind == K_READ_CHANGES;
-    if (needs_root && !is_set_up)
+    bool rehearses = kind == K_SPAWN && renew_template(); /* of the boot disk, which has the agent alone */
+    if (needs_root && !is_set_up && !rehearses)
         return fail(f, F_STATE, 0, "the guest is not set up");
     if (phase != RUNNING && needs_root)
         return fail(f, F_STATE, 0, "the guest is shutting down");
@@ -179,6 +180,11 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return do_stats(id);
     case K_SET_TIME:
         return do_time(id, body, f);
+    case K_REHEARSE:
+        if (rehearse(f) < 0)
+            return -1;
+        send_done(id, NULL);
+        return 0;
     default:
         return fail(f, F_INVALID, 0, "request %u is unknown", kind);
     }

@@ -367,3 +367,11 @@ int root_mount(const struct setup *s, struct fault *f)
     close(root);
     return result < 0 ? -1 : pivot(f);
 }
+
+int root_rehearse(struct fault *f)
+{
+    static const struct setup s = {.root_name = "boot", .root_filesystem = "erofs", .upper = 1};
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("upper", UPPER, "tmpfs", 0, "mode=755") < 0)
+        return fail(f, F_SYSTEM, errno, "cannot mount memory for a rehearsal");
+    return root_mount(&s, f);
+}

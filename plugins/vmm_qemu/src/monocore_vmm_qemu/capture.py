@@ -63,7 +63,7 @@ class Work:
         """
         async with self._running(spec, image, copied=False) as running:
             await self._agent(spec, running, _BOOT)
-            await _calm(running.process.pid)
+            await calm(running.process.pid)
             if running.qmp is None:
                 raise MachineError("the template's monitor is closed")
             async with asyncio.timeout(_SAVE):
@@ -139,7 +139,7 @@ def _attached(spec: MachineSpec, launcher: Launcher, stack: ExitStack) -> tuple[
     return evolve(spec, attachment=evolve(spec.attachment, fd=place)), evolve(launcher, tap=place)
 
 
-async def _calm(pid: int) -> None:
+async def calm(pid: int) -> None:
     """Wait until a process has done nothing for some looks in a row; at most a few seconds, as it is only for the copies' good."""
     calm, before = 0, _ticks(pid)
     for _ in range(_LOOKS):
@@ -163,7 +163,7 @@ def _ticks(pid: int) -> int:
 async def _save(qmp: Qmp, spec: MachineSpec, state: int) -> None:
     await qmp.execute("stop")
     for number, disk in enumerate(spec.disks, start=1):
-        await _move(qmp, f"disk{number}", readonly=disk.readonly)
+        await move(qmp, f"disk{number}", readonly=disk.readonly)
     await qmp.execute("migrate-set-capabilities", {"capabilities": [dict(IGNORE_SHARED)]})
     await qmp.hand(_STATE, state)
     await qmp.execute("migrate", {"uri": f"fd:{_STATE}"})
@@ -173,7 +173,7 @@ async def _save(qmp: Qmp, spec: MachineSpec, state: int) -> None:
         await asyncio.sleep(_LOOK / 4)
 
 
-async def _move(qmp: Qmp, node: str, *, readonly: bool) -> None:
+async def move(qmp: Qmp, node: str, *, readonly: bool) -> None:
     """Tell the stopped guest that a disk has another size: it learns which as soon as it runs again, which is in a copy."""
     if readonly:
         file = await _file_of(qmp, node)

@@ -14,6 +14,7 @@ from attrs import frozen
 from monocore_core.model.machine import AGENT_PORT, ALL_SHARES, Disk, MachineSpec
 from monocore_core.model.network import NoNetwork, Tap
 from monocore_core.model.rootfs import DiskFormat
+from monocore_core.vmmkit.jsontext import Json
 
 #: Transports of ``microvm`` with ``acpi=off``; ``virt`` has more.
 SLOTS = 8
@@ -205,37 +206,52 @@ def _disks(spec: MachineSpec, facts: Facts) -> list[str]:
 
 
 def _block(disk: Disk, name: str, path: str, facts: Facts) -> list[str]:
-    """The node ``name``: a disk, or, where its rate is limited, a filter before it (QEMU's docs/throttle.txt)."""
+    objects, nodes = block_nodes(disk, name, path, facts)
+    return [
+        *(word for one in objects for word in ("-object", _json(one))),
+        *(word for one in nodes for word in ("-blockdev", _json(one))),
+    ]
+
+
+def block_nodes(
+    disk: Disk, name: str, path: str, facts: Facts
+) -> tuple[list[dict[str, Json]], list[dict[str, Json]]]:
+    """The node ``name``: a disk, or, where its rate is limited, a filter before it (QEMU's docs/throttle.txt).
+
+    Returns:
+        Objects and nodes to add, in order.
+    """
     if not disk.limits:
-        return ["-blockdev", _json(_node(disk, name, path, facts))]
-    limits = {
+        return [], [block_node(disk, name, path, facts)]
+    limits: dict[str, Json] = {
         "bps-read": disk.limits.read,
         "bps-write": disk.limits.write,
         "iops-read": disk.limits.read_ops,
         "iops-write": disk.limits.write_ops,
     }
-    inner = _node(disk, f"{name}-disk", path, facts)
-    outer: dict[str, object] = {"driver": "throttle", "node-name": name, "throttle-group": f"{name}-limits"}
+    inner = block_node(disk, f"{name}-disk", path, facts)
+    outer: dict[str, Json] = {"driver": "throttle", "node-name": name, "throttle-group": f"{name}-limits"}
     outer |= {key: inner[key] for key in ("read-only", "discard", "cache") if key in inner}
     outer["file"] = inner["node-name"]
-    group = {"qom-type": "throttle-group", "id": f"{name}-limits", "limits": limits}
-    return ["-object", _json(group), "-blockdev", _json(inner), "-blockdev", _json(outer)]
+    group: dict[str, Json] = {"qom-type": "throttle-group", "id": f"{name}-limits", "limits": limits}
+    return [group], [inner, outer]
 
 
 def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _node(disk: Disk, name: str, path: str, facts: Facts) -> dict[str, object]:
+def block_node(disk: Disk, name: str, path: str, facts: Facts) -> dict[str, Json]:
     """The block graph of a disk: format over file."""
-    file: dict[str, object] = {"driver": "file", "filename": path, "aio": "threads"}
-    node: dict[str, object] = {"driver": disk.format.value, "node-name": name, "read-only": disk.readonly}
+    file: dict[str, Json] = {"driver": "file", "filename": path, "aio": "threads"}
+    node: dict[str, Json] = {"driver": disk.format.value, "node-name": name, "read-only": disk.readonly}
     if disk.readonly:
         file["locking"] = "off"  # shared by many machines, and immutable
     else:
         node["discard"] = file["discard"] = "unmap"
         if not facts.durable:
-            node["cache"] = file["cache"] = {"no-flush": True}
+            node["cache"] = {"no-flush": True}
+            file["cache"] = {"no-flush": True}
     if disk.format is DiskFormat.VMDK and disk.readonly:
         file["read-only"] = True
     node["file"] = file

@@ -31,11 +31,12 @@ class Sets:
 
     Attributes:
         pairs: descriptor and set, for ``-add-fd``.
+        count: of sets that there are already.
     """
 
     _stack: ExitStack
     pairs: list[tuple[int, int]] = field(factory=list[tuple[int, int]])
-    _count: int = 0
+    _count: int = field(default=0, alias="count")
 
     def add(self, *descriptors: int) -> str:
         """Put descriptors into a set; gives its name for QEMU."""

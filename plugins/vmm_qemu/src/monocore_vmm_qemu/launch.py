@@ -40,6 +40,7 @@ class Launcher:
         jailer: starts processes.
         tap: descriptor whose place a tap takes that leads nowhere.
         nice: by how much to yield the processor to others, as nice(1) counts.
+        changing: whether disks are written that are given for reading, as those of machines are whose disks are replaced.
     """
 
     binary: Path
@@ -49,6 +50,7 @@ class Launcher:
     jailer: Jailer
     tap: int | None = None
     nice: int = 0
+    changing: bool = False
 
     async def facts(self, spec: MachineSpec, kernel: Kernel, *, kvm: bool) -> Facts:
         """What is the same at every launch; descriptors are still missing."""
@@ -123,7 +125,8 @@ class Launcher:
                     *((image.memory,) if image is not None else ()),
                     *((state,) if state is not None else ()),
                 )
-                starting = Starting(spec, facts, words_write, inherit, self.tap, changing=not copied)
+                changing = self.changing or not copied
+                starting = Starting(spec, facts, words_write, inherit, self.tap, changing=changing)
                 jailed = await starting.start(self.jailer, stack)
                 child = jailed.process
                 if self.nice:

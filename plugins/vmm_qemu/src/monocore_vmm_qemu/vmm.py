@@ -11,8 +11,8 @@ from monocore_core.errors import Conflict, MachineError, NotFound, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
 from monocore_core.interfaces.vmm import Greeter
 from monocore_core.jail import Jailer
-from monocore_core.model.events import Began
-from monocore_core.model.machine import MachineSpec
+from monocore_core.model.events import Began, Warned
+from monocore_core.model.machine import MachineSpec, Spare
 from monocore_core.vmmkit import process
 from monocore_core.vmmkit.guestkernel import INSTALL_HINT, Kernel, find_source, prepare
 from monocore_core.vmmkit.kvm import kvm_problem
@@ -23,6 +23,7 @@ from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import BINARY_HINT, find_binary
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.spares import Spares, unfit
 from monocore_vmm_qemu.templates import Start, Templates
 
 _MAX_SERIAL = 20
@@ -52,6 +53,7 @@ class QemuVmm:
         self._machines: dict[str, QemuMachine] = {}
         self._starting: set[str] = set()
         self._templates = Templates(host, options)
+        self._spares = Spares(host.state / "spares", self._records)
         self._jailer = Jailer(host.security, host.cache, host.emit)
 
     async def start(self, spec: MachineSpec) -> QemuMachine:
@@ -85,15 +87,27 @@ class QemuVmm:
 
     async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
         """See the protocol."""
-        self._check(spec)
-        kernel = await asyncio.to_thread(self._kernel, spec.architecture)
-        trust = self._verdicts.trust(kernel.digest)
-        kvm = decide(self._options.accel, kvm_problem(self._root, spec.architecture), trust)
-        if kvm and self._options.accel is AccelChoice.AUTO and trust is not Trust.WORKS:
-            return _UNPROVEN
-        return await self._templates.prepare(
-            Start(spec, self._launcher(spec.architecture), kernel, kvm), greet
-        )
+        start = await self._settled(spec)
+        return start if isinstance(start, str) else await self._templates.prepare(start, greet)
+
+    async def stock(self, spec: MachineSpec, greet: Greeter) -> Spare | str:
+        """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
+        if reason := unfit(spec):
+            return reason
+        start = await self._settled(spec)
+        found = start if isinstance(start, str) else await self._templates.find(start)
+        if isinstance(found, str) or isinstance(start, str):
+            return str(found)
+        key, image = found
+        return await self._spares.add(key, start, image, await self._templates.stub(), greet)
+
+    def spares(self) -> tuple[Spare, ...]:
+        """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
+        return self._spares.all()
+
+    async def unstock(self, spare: str) -> None:
+        """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
+        await self._spares.end(spare)
 
     async def adopt(self, spec: MachineSpec) -> QemuMachine | None:
         """See the protocol."""
@@ -118,14 +132,29 @@ class QemuVmm:
         if machine is not None:
             await machine.release()
 
+    async def sweep(self) -> None:
+        """End the spares that processes left which are gone."""
+        await asyncio.to_thread(self._spares.sweep)
+
     async def aclose(self) -> None:
-        """End machines that must not outlive us, and let the others run on."""
+        """End machines that must not outlive us, and spares, and let the others run on."""
+        await self._spares.aclose()
         for machine in list(self._machines.values()):
             if machine.foreground:
                 await machine.kill()
             await machine.release()
         self._machines.clear()
         self._templates.close()
+
+    async def _settled(self, spec: MachineSpec) -> Start | str:
+        """What a machine would be started with, once it is settled whether under KVM; else why it is not."""
+        self._check(spec)
+        kernel = await asyncio.to_thread(self._kernel, spec.architecture)
+        trust = self._verdicts.trust(kernel.digest)
+        kvm = decide(self._options.accel, kvm_problem(self._root, spec.architecture), trust)
+        if kvm and self._options.accel is AccelChoice.AUTO and trust is not Trust.WORKS:
+            return _UNPROVEN
+        return Start(spec, self._launcher(spec.architecture), kernel, kvm)
 
     def _check(self, spec: MachineSpec) -> None:
         problem = self._capabilities.refuse(spec)
@@ -160,6 +189,8 @@ class QemuVmm:
         found = _UNPROVEN if on_trial else await self._templates.find(start)
         if not isinstance(found, str):
             key, image = found
+            if (spare := await self._spare(key, start)) is not None:
+                return spare
             stub = await self._templates.stub()
             try:
                 running = await start.launcher.launch(spec, stub, kvm=start.kvm, image=image)
@@ -171,6 +202,21 @@ class QemuVmm:
                 return running
         self._host.emit(Began(spec.key, copied=False, reason=found))
         return None
+
+    async def _spare(self, key: str, start: Start) -> Running | None:
+        """A spare that has become the machine, when there is one that can."""
+        if unfit(start.spec) is not None:
+            return None
+        try:
+            running = await self._spares.take(key, start)
+        except MachineError as error:
+            self._host.emit(
+                Warned(f"a spare machine could not be used, and a new one is started: {error.brief}")
+            )
+            return None
+        if running is not None:
+            self._host.emit(Began(start.spec.key, copied=True, spare=True))
+        return running
 
     def _try(self, machine: QemuMachine, launcher: Launcher, spec: MachineSpec, kernel: Kernel) -> None:
         async def relaunch() -> Running:
@@ -188,6 +234,7 @@ async def open_vmm(
 ) -> AsyncGenerator[QemuVmm]:
     """The backend, for as long as the context lasts."""
     vmm = QemuVmm(host, options, capabilities)
+    await vmm.sweep()
     try:
         yield vmm
     finally:
