@@ -36,6 +36,7 @@ from monocore_core.model.sandbox import MIN_MEMORY, CommandRequest, SandboxReque
 from monocore_core.plan.choose import Plan
 from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins
+from monocore_core.pooling import Pool
 from monocore_core.preparing import Preparer
 from monocore_core.sandbox import Sandbox
 from monocore_core.store import Store, private_root_key
@@ -96,6 +97,7 @@ class Assembly:
         shareable: folders of the host that may be shared.
         listener: receives events.
         preparer: has templates made.
+        pool: has spares made.
     """
 
     store: Store
@@ -103,6 +105,7 @@ class Assembly:
     shareable: Iterable[str]
     listener: Listener
     preparer: Preparer
+    pool: Pool
 
     async def build(self, what: Blueprint, clock: Clock, stack: AsyncExitStack, *, lasting: bool) -> Sandbox:
         """A running sandbox, whose undoing is on the stack.
@@ -113,6 +116,10 @@ class Assembly:
             stack: receives the undoing.
             lasting: what is made belongs to the key, not to this process.
         """
+        with self.pool.starting():
+            return await self._build(what, clock, stack, lasting=lasting)
+
+    async def _build(self, what: Blueprint, clock: Clock, stack: AsyncExitStack, *, lasting: bool) -> Sandbox:
         key, request, plan, image = what.key, what.request, what.plan, what.image
         if lasting and not self.backends.adoptable(plan.vmm):
             request = evolve(request, foreground=True)  # nobody could end it after us
@@ -150,6 +157,7 @@ class Assembly:
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         await _set_up(sandbox, setup, what)
         self.preparer.consider(vmm, spec)
+        self.pool.consider(vmm, spec)
         return sandbox
 
     async def adopt(self, what: Blueprint) -> Sandbox | None:

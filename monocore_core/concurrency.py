@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -29,6 +29,17 @@ async def together(
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return one.result(), two.result(), three.result()
+
+
+@asynccontextmanager
+async def background(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
+    """Do ``work`` beside the block, and cancel it at the block's end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def in_thread(

@@ -38,6 +38,7 @@ from monocore_core.plan.choose import Plan, choose, choose_source
 from monocore_core.plan.fit import Offer, Wishes
 from monocore_core.plan.matrix import Combination, combinations
 from monocore_core.plugins import Plugins, discover
+from monocore_core.pooling import Pool
 from monocore_core.preparing import Preparer
 from monocore_core.reference import Reference
 from monocore_core.sandbox import Sandbox
@@ -55,11 +56,16 @@ class Engine:
     backends: Backends
     listener: Listener
     preparer: Preparer
+    pool: Pool
 
     @staticmethod
     @asynccontextmanager
     async def open(
-        settings: Settings, *, plugins: Plugins | None = None, listener: Listener = ignore
+        settings: Settings,
+        *,
+        plugins: Plugins | None = None,
+        listener: Listener = ignore,
+        pool: Pool | None = None,
     ) -> AsyncGenerator[Engine]:
         """Open the store (repairing what a crash left) and make the installed backends available.
 
@@ -67,6 +73,7 @@ class Engine:
             settings: as :func:`monocore_core.config.load.load_settings` gives them.
             plugins: to use instead of the installed ones.
             listener: receives events.
+            pool: of spare machines, which somebody leads; None: there is none.
 
         Raises:
             ConfigError: a backend's options are wrong, or of a plugin that is not installed.
@@ -78,7 +85,7 @@ class Engine:
             backends.check_options()
             preparer = Preparer(listener)
             stack.push_async_callback(preparer.aclose)
-            yield Engine(settings, found, store, backends, listener, preparer)
+            yield Engine(settings, found, store, backends, listener, preparer, pool or Pool())
 
     def heard_by(self, listener: Listener) -> Engine:
         """The same engine, whose events reach ``listener`` as well: for one request's progress."""
@@ -263,7 +270,7 @@ class Engine:
     @property
     def _assembly(self) -> Assembly:
         allow = self.settings.volumes.allow
-        return Assembly(self.store, self.backends, allow, self.listener, self.preparer)
+        return Assembly(self.store, self.backends, allow, self.listener, self.preparer, self.pool)
 
     async def networks(self) -> list[tuple[str, NetworkStatus]]:
         """What the installed networks know of the sandboxes that run, as (name of the network, what it knows). Changes nothing."""

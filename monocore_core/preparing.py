@@ -41,7 +41,7 @@ class Preparer:
 
     def consider(self, vmm: Vmm, spec: MachineSpec) -> None:
         """Have the template of a machine that was started made, if its VMM makes any. Returns at once."""
-        shape = _shape(spec)
+        shape = shape_of(spec)
         if isinstance(vmm, TemplateVmm) and shape not in self._tasks and shape not in self._given_up:
             self._tasks[shape] = asyncio.create_task(self._prepare(vmm, spec, shape), name="template")
 
@@ -87,7 +87,7 @@ async def rehearse(channel: GuestChannel) -> None:
         await guest.aclose()
 
 
-def _shape(spec: MachineSpec) -> Shape:
+def shape_of(spec: MachineSpec) -> Shape:
     """What this module knows of a shape; a VMM knows more."""
     disks = tuple((disk.name, disk.readonly) for disk in spec.disks)
     return (spec.architecture, spec.vcpus, spec.memory, disks, spec.attachment.kind, spec.cmdline)

@@ -37,6 +37,7 @@ TABLES: Mapping[str, type[object]] = {
     "`[[group.volume]]`": tables.GroupVolumeTable,
     "`[[group.env]]`": tables.GroupEnvTable,
     "`[daemon]`": tables.DaemonTable,
+    "`[pool]`": tables.PoolTable,
 }
 
 

@@ -8,10 +8,10 @@ from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.columns import print_document
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.humane import duration
+from monocore_core.cli.humane import binary_size, duration
 from monocore_core.cli.reach import reach
 from monocore_core.client.api import target
-from monocore_core.client.tables import Table, inner, number, text, whole
+from monocore_core.client.tables import Table, inner, number, tables, text, texts, whole
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -39,4 +39,24 @@ def lines(info: Table, now: float) -> list[str]:
         f"Home:       {clean(text(info, 'home'))}",
         f"Process:    {whole(info, 'pid')}, up {duration(max(0.0, now - number(info, 'started'))).lower()}",
         f"Sandboxes:  {whole(counts, 'running')} running, {whole(counts, 'all')} in all",
+        *_pool(inner(info, "pool")),
     ]
+
+
+def _pool(pool: Table) -> list[str]:
+    """The machines that are kept ready, a line for each shape."""
+    size = whole(pool, "size")
+    if not size:
+        return []
+    shapes = tables(pool, "shapes")
+    if not shapes:
+        return [f"Pool:       {size} of each shape that is started; none was yet"]
+    found: list[str] = []
+    for shape in shapes:
+        parts = [f"{whole(shape, 'ready')} of {size} ready"]
+        parts.append(f"{whole(shape, 'vcpus')} CPUs, {binary_size(whole(shape, 'memory'))}")
+        parts.append("disks " + "+".join(map(clean, texts(shape, "disks"))))
+        parts.append(f"take {binary_size(whole(shape, 'bytes'))}")
+        reason = text(shape, "reason")
+        found.append(", ".join(parts) + (f" ({clean(reason)})" if reason else ""))
+    return [f"{'' if number else 'Pool:':<12}{line}" for number, line in enumerate(found)]

@@ -21,6 +21,7 @@ from monocore_core.config.find import find_file, read_file
 from monocore_core.config.values import Backends, Settings, VolumePolicy
 from monocore_core.errors import ConfigError
 from monocore_core.model.daemon import DaemonSettings
+from monocore_core.model.pool import PoolSettings
 from monocore_core.model.security import Security
 from monocore_core.serde import structure
 
@@ -40,6 +41,7 @@ class _File:
     volumes: VolumePolicy = field(factory=VolumePolicy)
     security: Security = field(factory=Security)
     daemon: dict[str, object] = field(factory=dict[str, object])
+    pool: dict[str, object] = field(factory=dict[str, object])
     # what the file says of services is read by monocore_core.config.project, when there is something to do with them
     project: object = None
     service: object = None
@@ -86,13 +88,21 @@ def load_settings(
         security=parsed.security,
         source=source,
     )
-    return settings if not parsed.daemon else evolve(settings, daemon=_daemon(parsed.daemon, source, environ))
+    if parsed.daemon:
+        settings = evolve(settings, daemon=_daemon(parsed.daemon, source, environ))
+    return evolve(settings, pool=_pool(parsed.pool, source, environ)) if parsed.pool else settings
 
 
 def _daemon(table: Table, source: Path | None, environ: Mapping[str, str]) -> DaemonSettings:
     from monocore_core.config.daemon import daemon_settings  # noqa: PLC0415 - most files have none
 
     return daemon_settings(table, str(source) if source else "configuration", environ)
+
+
+def _pool(table: Table, source: Path | None, environ: Mapping[str, str]) -> PoolSettings:
+    from monocore_core.config.daemon import pool_settings  # noqa: PLC0415 - most files have none
+
+    return pool_settings(table, str(source) if source else "configuration", environ)
 
 
 def _plain(raw: Table) -> _File | None:
@@ -137,7 +147,9 @@ def _set(table: dict[str, object], path: str, text: str) -> None:
             raise ConfigError(f"{path!r} is not a setting: {parent!r} is not a table")
         table = cast("dict[str, object]", inner)
     table[last] = (
-        toml_value(text) if parents[:1] in (["plugins"], ["volumes"], ["security"], ["daemon"]) else text
+        toml_value(text)
+        if parents[:1] in (["plugins"], ["volumes"], ["security"], ["daemon"], ["pool"])
+        else text
     )
 
 

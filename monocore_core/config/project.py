@@ -45,7 +45,7 @@ from monocore_core.model.service import MAX_PROJECT_NAME, Group, GroupEnv, Group
 
 #: Services, and groups, of one document.
 MAX_SERVICES = 1000
-_FILLED = ("project", "service", "group", "daemon")
+_FILLED = ("project", "service", "group", "daemon", "pool")
 _NO_ENVIRONMENT: Mapping[str, str] = {}
 
 

@@ -375,6 +375,27 @@ class DaemonTable:
 
 
 @frozen
+class PoolTable:
+    """Machines that the daemon keeps ready, `[pool]`.
+
+    Attributes:
+        size: spares of each shape; 0: there is no pool.
+        shapes: for how many shapes, those that were started last.
+        idle: after the last start of a shape until its spares are ended.
+        memory: that all spares may take together; 1 GiB where it is left out.
+        reserve: memory that the host must have left: with less, spares are ended, and none is made; 1 GiB where it is left out.
+        pressure: percent of time in which something on the host waits for memory above which spares are ended.
+    """
+
+    size: Annotated[int, forms.count(0, 64)] = 0
+    shapes: Annotated[int, forms.count(1, 64)] = 4
+    idle: forms.Seconds = 600.0
+    memory: forms.Size | None = None
+    reserve: forms.Size | None = None
+    pressure: Annotated[float, forms.fraction(0.1, 100)] = 10.0
+
+
+@frozen
 class Document:
     """A whole `monocore.toml`.
 
@@ -383,6 +404,7 @@ class Document:
         service: services.
         group: groups.
         daemon: the daemon.
+        pool: machines that it keeps ready.
         home: folder of the store.
         backends: which backend of each interface to use.
         plugins: options by backend.
@@ -394,6 +416,7 @@ class Document:
     service: tuple[ServiceTable, ...] = field(default=(), metadata={ALIASES: ("services",)})
     group: tuple[GroupTable, ...] = field(default=(), metadata={ALIASES: ("groups",)})
     daemon: DaemonTable | None = None
+    pool: PoolTable | None = None
     home: str = ""
     backends: Backends = field(factory=Backends)
     plugins: Plugins = field(factory=dict[str, Mapping[str, object]])

@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from monocore_core.model.daemon import DaemonSettings
+from monocore_core.model.pool import PoolSettings
 from monocore_core.model.security import Security
 
 AUTO = "auto"
@@ -46,6 +47,7 @@ class Settings:
         volumes: what of the host may be shared.
         daemon: how ``monocore serve`` behaves.
         security: how VMMs are confined.
+        pool: how many machines the daemon keeps ready.
         source: the file that was read, or None.
     """
 
@@ -55,4 +57,5 @@ class Settings:
     volumes: VolumePolicy = field(factory=VolumePolicy)
     daemon: DaemonSettings = field(factory=DaemonSettings)
     security: Security = field(factory=Security)
+    pool: PoolSettings = field(factory=PoolSettings)
     source: Path | None = None

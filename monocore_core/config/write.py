@@ -252,6 +252,11 @@ def settings_document(settings: Settings) -> Table:
                 "log_total_size": _size(daemon.log_total_size),
             }
         ),
+        "pool": {
+            **attrs.asdict(settings.pool),
+            "memory": _size(settings.pool.memory),
+            "reserve": _size(settings.pool.reserve),
+        },
     }
 
 

@@ -15,6 +15,7 @@ from monocore_core.errors import InvalidInput, LimitExceeded
 from monocore_core.model.events import Listener
 from monocore_core.model.record import SettingsSource
 from monocore_core.plugins import Plugins
+from monocore_core.pooling import Pool
 
 #: Different settings at once.
 MAX_ENGINES = 64
@@ -29,12 +30,14 @@ class Engines:
         plugins: installed.
         listener: receives every engine's events.
         stack: closes them.
+        pool: of spare machines, for all of them.
     """
 
     settings: Settings
     plugins: Plugins
     listener: Listener
     stack: AsyncExitStack
+    pool: Pool = field(factory=Pool)
     _open: list[tuple[Settings, Engine]] = field(factory=list[tuple[Settings, Engine]], init=False)
     _opening: asyncio.Lock = field(factory=asyncio.Lock, init=False)
 
@@ -57,7 +60,7 @@ class Engines:
                     hint="restart the daemon, or use the same settings for several",
                 )
             engine = await self.stack.enter_async_context(
-                Engine.open(wanted, plugins=self.plugins, listener=self.listener)
+                Engine.open(wanted, plugins=self.plugins, listener=self.listener, pool=self.pool)
             )
             self._open.append((wanted, engine))
             return engine

@@ -24,6 +24,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve, field
 
+from monocore_core.concurrency import background
 from monocore_core.config.values import Settings
 from monocore_core.engine import new_key
 from monocore_core.errors import Conflict, MonocoreError, NotFound
@@ -33,6 +34,7 @@ from monocore_core.model.events import Denied, Event, Listener, ignore
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxOrder, SandboxRecord, SandboxState
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.plugins import Plugins, discover
+from monocore_core.pooling import Pool
 from monocore_core.runtime.begin import (
     Preparation,
     Run,
@@ -89,7 +91,9 @@ class Sandboxes:
         """
         happenings = Happenings()
         async with AsyncExitStack() as stack:
-            engines = Engines(settings, plugins or discover(), _teller(happenings), stack)
+            teller = _teller(happenings)
+            pool = Pool(settings.pool, teller)
+            engines = Engines(settings, plugins or discover(), teller, stack, pool)
             engine = await engines.base()
             limits = LogLimits() if log_limits is None else log_limits
             logs = LogStore(engine.store.layout.home / "logs", limits)
@@ -98,7 +102,8 @@ class Sandboxes:
             stack.callback(happenings.close)
             stack.push_async_callback(sandboxes._leave)
             await sandboxes._find()
-            yield sandboxes
+            async with background(pool.run()):  # which ends before any engine is closed
+                yield sandboxes
 
     # looking
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Mapping
 
 from aiohttp import web
+from attrs import asdict
 
 from monocore_core.errors import Unsupported
 from monocore_core.model.access import Scope
@@ -39,6 +40,10 @@ async def info(request: web.Request) -> web.Response:
             "pid": os.getpid(),
             "started": daemon.started,
             "sandboxes": {"running": running, "all": len(records)},
+            "pool": {
+                "size": daemon.sandboxes.engines.settings.pool.size,
+                "shapes": [asdict(shape) for shape in daemon.sandboxes.engines.pool.shapes()],
+            },
         }
     )
 

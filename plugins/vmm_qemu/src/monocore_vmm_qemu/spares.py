@@ -18,7 +18,7 @@ import os
 import secrets
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
@@ -168,9 +168,11 @@ class Spares:
             if lock is None:
                 continue
             with contextlib.suppress(OSError):
-                _kill(f"{_NAME}-{owner}-")
-                for folder in (self.folder / owner).glob("*"):
-                    self.records.remove(_key(owner, folder.name))
+                # one that was taken keeps its name, and has no folder any more
+                names = [_key(owner, folder.name) for folder in (self.folder / owner).glob("*")]
+                _kill(names)
+                for name in names:
+                    self.records.remove(name)
                 clear(self.folder / owner)
                 path.unlink()
             os.close(lock)
@@ -237,17 +239,17 @@ def _lock_of(folder: Path, owner: str) -> Path:
     return folder / f"{owner}.lock"
 
 
-def _kill(prefix: str) -> None:
-    """Kill the machines whose names begin so. A handle is taken before the name is read, so that no other process is meant."""
-    wanted = f"monocore-{prefix}".encode()
-    for pid in _processes():
+def _kill(names: Collection[str]) -> None:
+    """Kill the machines of these names. A handle is taken before a name is read, so that no other process is meant."""
+    wanted = {f"monocore-{name}".encode() for name in names}
+    for pid in _processes() if wanted else ():
         try:
             handle = os.pidfd_open(pid)
         except OSError:
             continue
         try:
             words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
-            if any(name == b"-name" and word.startswith(wanted) for name, word in itertools.pairwise(words)):
+            if any(name == b"-name" and word in wanted for name, word in itertools.pairwise(words)):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         except OSError:
             continue

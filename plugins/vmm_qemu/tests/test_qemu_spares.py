@@ -1,0 +1,228 @@
+"""Spares: they become machines like others, of their own; whatever goes wrong with one, a machine starts, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+from monocore_vmm_qemu import PROVIDER
+from monocore_vmm_qemu.options import QemuOptions
+
+from monocore_core.errors import GuestError, MachineError
+from monocore_core.interfaces.provider import Host
+from monocore_core.interfaces.vmm import StockingVmm
+from monocore_core.model.events import Began, Event, Warned
+from monocore_core.model.machine import DiskLimits, MachineSpec, Spare
+from monocore_core.model.network import UserMode
+from monocore_core.model.rootfs import DiskFormat
+from monocore_core.model.security import JailMode, Security
+from monocore_core.preparing import greet, rehearse
+from monocore_core.testing.contracts.vmm_base import guest_kit, root_of
+from monocore_core.testing.guests import MIB, GuestKit, connected, device_script, run
+from monocore_core.testing.processes import settled, tree
+
+PATIENCE = 60.0
+OWN = b"of this one alone"
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+class World:
+    """Places with templates, and what is told."""
+
+    def __init__(self, folder: Path, kit: GuestKit) -> None:
+        security = Security(jail=JailMode.AUTO)
+        self.host = Host(folder / "state", folder / "cache", emit=self._heard, security=security)
+        self.kit = kit
+        self.events: list[Event] = []
+
+    def _heard(self, event: Event) -> None:
+        self.events.append(event)
+
+    @asynccontextmanager
+    async def vmm(self) -> AsyncGenerator[StockingVmm]:
+        async with PROVIDER.create(self.host, QemuOptions()) as vmm:
+            assert isinstance(vmm, StockingVmm)
+            yield vmm
+
+    def spec(self) -> MachineSpec:
+        return evolve(self.kit.spec(disks=(self.kit.root_disk(DiskFormat.VMDK),)), foreground=False)
+
+    def left(self) -> set[str]:
+        return tree(self.host.state / "spares") | tree(self.host.state / "machines")
+
+    def began(self) -> Began:
+        return [event for event in self.events if isinstance(event, Began)][-1]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("spares")
+    made = World(folder, guest_kit(tmp_path_factory.mktemp("kit")))
+    problem = PROVIDER.probe(made.host, QemuOptions())
+    if problem is not None:
+        pytest.skip(f"vmm_qemu: {problem.reason}")
+    for place in (made.host.state, made.host.cache):
+        place.mkdir()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_told(world: World) -> None:
+    world.events.clear()
+
+
+async def stocked(vmm: StockingVmm, spec: MachineSpec) -> Spare:
+    assert await vmm.prepare(spec, greet) is None
+    spare = await vmm.stock(spec, rehearse)
+    assert isinstance(spare, Spare), spare
+    return spare
+
+
+async def ended(vmm: StockingVmm, spec: MachineSpec) -> None:
+    machine = await vmm.adopt(spec)
+    if machine is not None:
+        await machine.kill()
+    await vmm.remove(spec.key)
+
+
+async def test_machines_made_of_spares_are_individuals(world: World) -> None:
+    secrets = "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1"
+    said: list[list[str]] = []
+    async with world.vmm() as vmm:
+        spares = [await stocked(vmm, world.spec()) for _ in range(2)]
+        assert set(vmm.spares()) == set(spares)
+        for number in range(2):
+            spec = world.spec()
+            try:
+                async with connected(await vmm.start(spec)) as guest:
+                    assert world.began() == Began(spec.key, copied=True, spare=True)
+                    await guest.setup(evolve(GuestKit.setup(root_of(spec)), hostname=f"number{number}"))
+                    said.append((await run(guest, f"hostname; {secrets}")).text.splitlines())
+                    assert (await run(guest, "ls -a / /tmp /run; hostname")).text.count("rehearsal") == 0
+            finally:
+                await ended(vmm, spec)
+        assert not vmm.spares()
+    assert [lines[0] for lines in said] == ["number0", "number1"]
+    assert len(said[0]) == 4
+    assert not set(said[0]) & set(said[1])
+    assert not world.left()
+
+
+async def test_a_spare_without_entropy_is_set_up_for_nobody(world: World) -> None:
+    async with world.vmm() as vmm:
+        await stocked(vmm, world.spec())
+        spec = world.spec()
+        try:
+            async with connected(await vmm.start(spec)) as guest:
+                assert world.began().spare
+                with pytest.raises(GuestError, match="entropy"):
+                    await guest.setup(evolve(GuestKit.setup(root_of(spec)), entropy=b"e" * 31))
+        finally:
+            await ended(vmm, spec)
+
+
+async def test_a_spare_gets_disks_of_every_kind(world: World) -> None:
+    def spec(content: bytes, size: int) -> MachineSpec:
+        made = world.spec()
+        read = world.kit.blank_disk("read", content, readonly=True, size=size)
+        write = world.kit.blank_disk("write", content, readonly=False, size=size)
+        return evolve(made, disks=(*made.disks, read, evolve(write, limits=DiskLimits(write=64 * MIB))))
+
+    async with world.vmm() as vmm:
+        await stocked(vmm, spec(b"x", MIB))
+        mine = spec(OWN, 3 * MIB)
+        try:
+            async with connected(await vmm.start(mine)) as guest:
+                assert world.began().spare
+                await guest.setup(GuestKit.setup(root_of(mine)))
+                for name, readonly in (("read", "1"), ("write", "0")):
+                    script = device_script(name) + f"head -c {len(OWN)} $node; echo; cat /sys/block/$name/ro"
+                    assert (await run(guest, script)).text.splitlines() == [OWN.decode(), readonly]
+                    size = (await run(guest, device_script(name) + "cat /sys/block/$name/size")).text
+                    assert int(size) * 512 == 3 * MIB
+                assert (await run(guest, device_script("read") + "echo x > $node && sync $node")).code
+                assert not (await run(guest, device_script("write") + "echo new > $node && sync $node")).code
+            assert mine.disks[2].path.read_bytes().startswith(b"new\n")
+            assert mine.disks[1].path.read_bytes().startswith(OWN)
+        finally:
+            await ended(vmm, mine)
+    assert not world.left()
+
+
+async def test_what_a_spare_cannot_be_is_said_and_starts_all_the_same(world: World) -> None:
+    async with world.vmm() as vmm:
+        spare = await stocked(vmm, world.spec())
+        tied = evolve(world.spec(), foreground=True)
+        assert "end with the process" in str(await vmm.stock(tied, rehearse))
+        assert "network" in str(
+            await vmm.stock(evolve(world.spec(), attachment=UserMode("02:4d:43:00:00:01")), rehearse)
+        )
+        machine = await vmm.start(tied)
+        assert not world.began().spare
+        await machine.kill()
+        await vmm.remove(tied.key)
+        lost = evolve(world.spec(), disks=(evolve(world.spec().disks[0], path=Path("/nowhere")),))
+        with pytest.raises(MachineError, match="nowhere"):
+            await vmm.start(lost)
+        assert any(isinstance(event, Warned) and "could not be used" in event.text for event in world.events)
+        assert spare not in vmm.spares()
+        await vmm.remove(lost.key)
+        await vmm.unstock(spare.id)
+        last = await stocked(vmm, world.spec())
+        await vmm.unstock(last.id)
+        assert not vmm.spares()
+    assert not world.left()
+
+
+_DIES = """
+import asyncio, pickle, sys
+from monocore_core.interfaces.provider import Host
+from monocore_core.preparing import greet, rehearse
+from monocore_vmm_qemu import PROVIDER, QemuOptions
+state, cache, security, spec, taken = pickle.load(sys.stdin.buffer)
+async def main():
+    async with PROVIDER.create(Host(state, cache, security=security), QemuOptions()) as vmm:
+        assert await vmm.prepare(spec, greet) is None
+        await vmm.stock(spec, rehearse)
+        machine = await vmm.start(taken)
+        spare = await vmm.stock(spec, rehearse)
+        print(machine.pid, spare.pid, flush=True)
+        await vmm.stock(spec, rehearse)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_spares_of_a_process_that_was_killed_are_ended_and_what_was_taken_runs_on(world: World) -> None:
+    taken = world.spec()
+    maker = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _DIES, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert maker.stdin is not None
+    assert maker.stdout is not None
+    given = (world.host.state, world.host.cache, world.host.security, world.spec(), taken)
+    maker.stdin.write(pickle.dumps(given))
+    maker.stdin.close()
+    machine, spare = map(int, (await maker.stdout.readline()).split())
+    maker.send_signal(signal.SIGKILL)  # as it makes another
+    await maker.wait()
+    async with world.vmm() as vmm:
+        assert not await settled(
+            lambda: Path("/proc", str(spare), "cmdline").exists(), lambda lives: not lives, PATIENCE
+        )
+        found = await vmm.adopt(taken)
+        assert found is not None
+        assert found.pid == machine
+        async with connected(found) as guest:
+            await guest.setup(GuestKit.setup(root_of(taken)))
+            assert (await run(guest, "echo here")).text == "here"
+        await ended(vmm, taken)
+    assert not world.left()
