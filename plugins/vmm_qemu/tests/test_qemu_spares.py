@@ -55,7 +55,7 @@ class World:
     def spec(self) -> MachineSpec:
         return evolve(self.kit.spec(disks=(self.kit.root_disk(DiskFormat.VMDK),)), foreground=False)
 
-    def left(self) -> set[str]:
+    def left(self) -> frozenset[str]:
         return tree(self.host.state / "spares") | tree(self.host.state / "machines")
 
     def began(self) -> Began:
