@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
@@ -25,7 +25,7 @@ from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
 from monocore_core.interfaces.vmm import Machine, PausableMachine, Vmm
-from monocore_core.model.events import Listener, Published, Stage
+from monocore_core.model.events import Began, Event, Listener, Published, Stage
 from monocore_core.model.guest import GuestSetup
 from monocore_core.model.image import Image
 from monocore_core.model.machine import MachineSpec
@@ -56,10 +56,19 @@ class Clock:
     began: float
     stages: list[Stage]
     listener: Listener
+    beginnings: list[Began] = field(factory=list[Began])
 
-    def mark(self, name: str) -> None:
-        """A stage is complete."""
-        stage = Stage(self.sandbox, name, time.monotonic() - self.began)
+    def hear(self, event: Event) -> None:
+        """Something that a backend tells of the sandbox."""
+        if isinstance(event, Began):
+            self.beginnings.append(event)
+        self.listener(event)
+
+    def mark(self, name: str, *, since: str = "") -> None:
+        """A stage is complete, which began with the end of the stage before, or of the one that is named."""
+        now = time.monotonic() - self.began
+        ends = [stage.seconds for stage in self.stages if not since or stage.name == since]
+        stage = Stage(self.sandbox, name, now, now - (ends[-1] if ends else 0.0))
         self.stages.append(stage)
         self.listener(stage)
 
@@ -116,7 +125,7 @@ class Assembly:
             stack: receives the undoing.
             lasting: what is made belongs to the key, not to this process.
         """
-        with self.pool.starting():
+        with self.pool.starting(), self.backends.hearing(what.key, clock.hear):
             return await self._build(what, clock, stack, lasting=lasting)
 
     async def _build(self, what: Blueprint, clock: Clock, stack: AsyncExitStack, *, lasting: bool) -> Sandbox:
@@ -127,14 +136,14 @@ class Assembly:
         stack.callback(self.store.end_lease, key)
         directory = self._folder(key, stack, lasting=lasting)
         root, connection, boot = await together(
-            self._root(plan, image, key, stack),
-            self._connect(plan, key, what.network, stack),
+            self._root(plan, image, key, stack, clock),
+            self._connect(plan, key, what.network, stack, clock),
             asyncio.to_thread(boot_disk, request.platform.architecture, self.store.cache_directory("boot")),
         )
         upper = await self.store.scratch_disk(directory, request.disk) if request.disk is not None else None
         volumes = serve_volumes(request.volumes, self.shareable, self.store, key, directory)
         parts = Parts(key, root, connection, boot, directory, upper, volumes)
-        clock.mark("assemble")
+        clock.mark("assemble", since="image")
         vmm = await self.backends.vmm(plan.vmm)
         spec = machine_spec(request, parts)
         machine = await self._start(vmm, spec, stack)
@@ -153,6 +162,7 @@ class Assembly:
             guest=guest,
             mark=clock.mark,
             stages=clock.stages,
+            began=clock.beginnings[-1] if clock.beginnings else None,
         )
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         await _set_up(sandbox, setup, what)
@@ -258,13 +268,17 @@ class Assembly:
         shared = root_key(image)
         return private_root_key(shared, key) if self.backends.private_roots(plan.layer_merger) else shared
 
-    async def _root(self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack) -> RootFs:
+    async def _root(
+        self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack, clock: Clock
+    ) -> RootFs:
         merger = await self.backends.layer_merger(plan.layer_merger)
         key = self._root_key(plan, image, sandbox)
         if self.backends.private_roots(plan.layer_merger):
             await self._sweep_private(merger)
             stack.push_async_callback(merger.remove, key)
-        return await merger.merge(key, image.layers)
+        root = await merger.merge(key, image.layers)
+        clock.mark("merge", since="image")
+        return root
 
     async def _sweep_private(self, merger: LayerMerger) -> None:
         """Remove the private roots of sandboxes that died."""
@@ -272,13 +286,14 @@ class Assembly:
             await merger.remove(key)
 
     async def _connect(
-        self, plan: Plan, key: str, asked: NetworkRequest, stack: AsyncExitStack
+        self, plan: Plan, key: str, asked: NetworkRequest, stack: AsyncExitStack, clock: Clock
     ) -> Connection:
         network = await self.backends.network(plan.network)
         stack.push_async_callback(network.detach, key)
         for dead in await network.keys() - {lease.key for lease in self.store.leases()}:
             await network.detach(dead)
         connection = await network.attach(key, asked)
+        clock.mark("network", since="image")
         if connection.published:
             self.listener(Published(key, tuple(map(str, connection.published))))
         return connection
@@ -305,7 +320,7 @@ async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:
 
     async def begin() -> None:
         await sandbox.guest.setup(setup)
-        sandbox.mark("setup")
+        sandbox.mark("root")
 
     if what.command is None:
         await begin()

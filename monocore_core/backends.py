@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from monocore_core.interfaces.provider import (
     VmmProvider,
 )
 from monocore_core.interfaces.vmm import Vmm
-from monocore_core.model.events import Listener
+from monocore_core.model.events import Began, Denied, Event, Listener, Published
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Backend, Plugins
 from monocore_core.serde import structure
@@ -48,6 +48,20 @@ class Backends:
     stack: AsyncExitStack
     _open: dict[tuple[Interface, str], Any] = field(factory=dict[tuple[Interface, str], Any], init=False)
     _opening: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _hearing: dict[str, Listener] = field(factory=dict[str, Listener], init=False)
+
+    @contextmanager
+    def hearing(self, sandbox: str, listener: Listener) -> Generator[None]:
+        """What backends tell of a sandbox goes to ``listener`` instead, for as long as the block lasts."""
+        self._hearing[sandbox] = listener
+        try:
+            yield
+        finally:
+            del self._hearing[sandbox]
+
+    def _tell(self, event: Event) -> None:
+        about = event.sandbox if isinstance(event, Began | Denied | Published) else ""
+        self._hearing.get(about, self.listener)(event)
 
     def offers(self) -> tuple[Offer, ...]:
         """Every backend, with what its probe says of this host."""
@@ -178,7 +192,7 @@ class Backends:
 
     def _host(self, backend: Backend) -> Host:
         state, cache = self.places(backend.interface, backend.name)
-        return Host(state=state, cache=cache, emit=self.listener, security=self.settings.security)
+        return Host(state=state, cache=cache, emit=self._tell, security=self.settings.security)
 
     def _options(self, backend: Backend) -> object:
         where = f"{self.settings.source or 'configuration'}: [plugins.{backend.name}]"

@@ -10,7 +10,7 @@ from attrs import define, evolve, field
 from monocore_core.command import command_of, environment_of
 from monocore_core.guest.client import Guest, GuestProcess
 from monocore_core.interfaces.vmm import Machine
-from monocore_core.model.events import Stage
+from monocore_core.model.events import Began, Stage
 from monocore_core.model.guest import ProcessSpec
 from monocore_core.model.image import Image
 from monocore_core.model.network import Connection
@@ -32,7 +32,8 @@ class Sandbox:
         connection: to the network, with the published ports.
         machine: the VM's process.
         guest: the agent.
-        stages: when each stage of the start was complete; the last is the first command's start.
+        stages: when each stage of the start was complete; after the first command's start come its first output and its end, where they are watched.
+        began: how its machine did, when a backend told.
         started: whether a command was started in it before this object was made.
         first: the process of the command that the sandbox was made with.
     """
@@ -47,6 +48,7 @@ class Sandbox:
     guest: Guest
     mark: Callable[[str], None]
     stages: list[Stage] = field(factory=list[Stage])
+    began: Began | None = None
     started: bool = False
     first: GuestProcess | None = field(default=None, init=False)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 
 from monocore_core.cli.descriptors import OutputClosed
@@ -17,7 +17,7 @@ from monocore_core.cli.failures import FAILED, warn
 from monocore_core.cli.opening import open_engine
 from monocore_core.cli.order import Order
 from monocore_core.cli.progress import PullProgress
-from monocore_core.cli.pump import Outflow, drain, pump_in
+from monocore_core.cli.pump import Outflow, Readable, drain, pump_in
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_terminal, terminal_size
 from monocore_core.config.values import Settings
@@ -97,9 +97,9 @@ class _Attendance:
 
     async def _until_end(self, process: GuestProcess) -> int:
         """Copy until one of the ends comes, and finish that one properly."""
-        outflows = [Outflow(process.stdout, STDOUT)]
+        outflows = [Outflow(self._watched(process.stdout), STDOUT)]
         if self._order.command.terminal is None:
-            outflows.append(Outflow(process.stderr, STDERR))
+            outflows.append(Outflow(self._watched(process.stderr), STDERR))
         ended = asyncio.create_task(self._wait(process))
         tasks = [ended, *(outflow.task for outflow in outflows)]
         if self._order.interactive:
@@ -171,6 +171,14 @@ class _Attendance:
 
     async def _wait(self, process: GuestProcess) -> None:
         self._exit = await process.wait()
+        self._sandbox.mark("exit")
+
+    def _watched(self, stream: Readable) -> Readable:
+        return _Watched(stream, self._first_byte)
+
+    def _first_byte(self) -> None:
+        if all(stage.name != "first byte" for stage in self._sandbox.stages):
+            self._sandbox.mark("first byte")
 
     def _status(self) -> int:
         if self._exit.oom:
@@ -204,6 +212,22 @@ class _Attendance:
         task = asyncio.create_task(send())
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+
+class _Watched:
+    """A stream of which something is called when there is output."""
+
+    def __init__(self, stream: Readable, call: Callable[[], None]) -> None:
+        self._stream = stream
+        self._call: Callable[[], None] | None = call
+
+    async def read(self, limit: int) -> bytes:
+        """As the stream's."""
+        data = await self._stream.read(limit)
+        if data and self._call is not None:
+            self._call()
+            self._call = None
+        return data
 
 
 def _heard(task: asyncio.Task[None]) -> None:

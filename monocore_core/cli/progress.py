@@ -68,7 +68,6 @@ class PullProgress:
         self._view: View | None = None
         self._pulled: Resolved | None = None
         self._fetched = False
-        self._marked = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -113,12 +112,12 @@ class PullProgress:
         if event.name != "plan":
             self.finished()
         if self._stages:
-            took, self._marked = event.seconds - self._marked, event.seconds
-            _line(f"{event.seconds * 1000:8.1f} ms  {event.name} (+{took * 1000:.1f})")
+            _line(f"{event.seconds * 1000:8.1f} ms  {event.name} (+{event.took * 1000:.1f})")
 
     def _began(self, event: Began) -> None:
         if self._stages:
             how = "is a copy of a template" if event.copied else f"boots: {clean(event.reason)}"
+            how = "comes from the pool" if event.spare else how
             _line(f"             the machine {how}")
 
     def _published(self, event: Published) -> None:

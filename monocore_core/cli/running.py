@@ -38,6 +38,8 @@ def run_by_daemon(asked: Asked, options: Globals, overrides: Mapping[str, str]) 
     order = {**_table(asked, image), "settings": settings}
     detach = asked.lasting.detach
     first = {"order": order, "stdin": asked.interactive and not detach, "tied": not detach}
+    if asked.timing:
+        first["timing"] = True
     return _Running(asked, api).status(first)
 
 

@@ -74,7 +74,9 @@ _MAKERS: Mapping[str, Callable[[Table], Event]] = {
     ),
     "Retrying": lambda said: Retrying(text(said, "what"), text(said, "reason"), number(said, "delay")),
     "Waiting": lambda said: Waiting(text(said, "what")),
-    "Stage": lambda said: Stage(text(said, "sandbox"), text(said, "name"), number(said, "seconds")),
+    "Stage": lambda said: Stage(
+        text(said, "sandbox"), text(said, "name"), number(said, "seconds"), number(said, "took")
+    ),
     "Warned": lambda said: Warned(text(said, "text")),
     "Published": lambda said: Published(text(said, "sandbox"), tuple(texts(said, "ports"))),
     "Denied": _denied,

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from attrs import frozen
 
 from monocore_core.errors import Unsupported
+from monocore_core.metrics.starts import Starts
 from monocore_core.metrics.values import Sample
+from monocore_core.model.pool import PoolShape
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LABELS = ("sandbox", "service", "group")
@@ -64,8 +66,10 @@ _FAMILIES = (
 )
 
 
-def prometheus(samples: Iterable[Labelled]) -> bytes:
-    """The text of a scrape (:data:`CONTENT_TYPE`): ``monocore_sandbox_…{sandbox=…,service=…,group=…}`` and ``monocore_sandboxes``.
+def prometheus(
+    samples: Iterable[Labelled], starts: Starts | None = None, pool: Sequence[PoolShape] = ()
+) -> bytes:
+    """The text of a scrape (:data:`CONTENT_TYPE`): ``monocore_sandbox_…{sandbox=…,service=…,group=…}``, ``monocore_sandboxes``, ``monocore_start…``, ``monocore_pool_…``.
 
     Raises:
         Unsupported: ``prometheus-client`` is not installed.
@@ -75,6 +79,8 @@ def prometheus(samples: Iterable[Labelled]) -> bytes:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
         from prometheus_client.metrics_core import Metric  # noqa: PLC0415
         from prometheus_client.registry import Collector  # noqa: PLC0415
+
+        from monocore_core.metrics.families import families_of_pool, families_of_starts  # noqa: PLC0415
     except ImportError as error:
         raise Unsupported(
             "metrics for Prometheus need prometheus-client, which is not installed",
@@ -96,6 +102,8 @@ def prometheus(samples: Iterable[Labelled]) -> bytes:
         def collect(self) -> Iterable[Metric]:
             yield GaugeMetricFamily("monocore_sandboxes", "Sandboxes that run.", value=len(labelled))
             yield from map(family, _FAMILIES)
+            yield from families_of_starts(starts)
+            yield from families_of_pool(pool)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Sandboxes())

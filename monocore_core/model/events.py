@@ -55,11 +55,15 @@ class Waiting:
 
 @frozen
 class Stage:
-    """A stage of a sandbox's start was completed, ``seconds`` after it began."""
+    """A stage of a sandbox's start, or its command's first output or end, was reached, ``seconds`` after the start began.
+
+    ``took`` is how long the stage itself was: several may be under way at once.
+    """
 
     sandbox: str
     name: str
     seconds: float
+    took: float = 0.0
 
 
 @frozen
@@ -73,6 +77,11 @@ class Began:
     copied: bool
     reason: str = ""
     spare: bool = False
+
+    @property
+    def how(self) -> str:
+        """``spare``, ``copy`` or ``boot``."""
+        return "spare" if self.spare else "copy" if self.copied else "boot"
 
 
 @frozen

@@ -180,6 +180,7 @@ class SandboxRecord:
         layers: of the jail of its machine's process, in its latest run.
         ports: that are reachable at the host, a text each (``0.0.0.0:8080->80/tcp``).
         stages: of its latest start, as (name, seconds since the start began).
+        began: how its machine did then: ``boot``, ``copy`` of a template, ``spare`` of the pool; "" where that is not known.
         end: of its latest run, once that has ended.
         requested: whether its latest end was somebody's wish (stop, kill), not its own doing.
     """
@@ -197,6 +198,7 @@ class SandboxRecord:
     layers: tuple[Layer, ...] = ()
     ports: tuple[str, ...] = ()
     stages: tuple[tuple[str, float], ...] = ()
+    began: str = ""
     end: SandboxEnd | None = None
     requested: bool = False
 

@@ -152,8 +152,14 @@ def _running(record: SandboxRecord, sandbox: Sandbox) -> SandboxRecord:
         pid=sandbox.machine.pid,
         layers=tuple(sorted(sandbox.machine.layers)) if isinstance(sandbox.machine, Confined) else (),
         ports=tuple(map(str, sandbox.connection.published)),
-        stages=tuple((stage.name, round(stage.seconds, 6)) for stage in sandbox.stages),
+        stages=stages_of(sandbox),
+        began=sandbox.began.how if sandbox.began is not None else "",
     )
+
+
+def stages_of(sandbox: Sandbox) -> tuple[tuple[str, float], ...]:
+    """The stages of its start, as a record has them."""
+    return tuple((stage.name, round(stage.seconds, 6)) for stage in sandbox.stages)
 
 
 def _ended(code: int, reason: EndReason, detail: str) -> SandboxEnd:

@@ -73,6 +73,11 @@ class Book:
             self._known[record.id] = record
             self._records.save(record)
 
+    def show(self, record: SandboxRecord) -> None:
+        """What has changed of one that need not outlast this process: it is written with the next change."""
+        if record.id in self._known:
+            self._known[record.id] = record
+
     def remove(self, record: SandboxRecord) -> None:
         """Forget one. A repeat does nothing."""
         self._records.remove(record.id)
@@ -89,7 +94,8 @@ class Book:
         """Say how one's run ended."""
         end = record.end
         if end is not None:
-            self.tell(record, "exited", {"code": end.code, "reason": end.reason.value, "detail": end.detail})
+            facts = {"code": end.code, "reason": end.reason.value, "detail": end.detail}
+            self.tell(record, "exited", {**facts, "stages": dict(record.stages)})
 
     def lock(self, record: SandboxRecord) -> asyncio.Lock:
         """Held by whoever starts or removes one."""

@@ -22,7 +22,7 @@ from monocore_core.interfaces.vmm import PausableMachine
 from monocore_core.model.guest import ProcessExit
 from monocore_core.model.machine import MachineEnd, MachineExit
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxRecord, SandboxState
-from monocore_core.runtime.begin import KILLED, NEVER_RAN, Run
+from monocore_core.runtime.begin import KILLED, NEVER_RAN, Run, stages_of
 from monocore_core.runtime.book import Book
 from monocore_core.runtime.output import Output
 from monocore_core.sandbox import Sandbox
@@ -93,12 +93,19 @@ class Life:
 
     def begin(self) -> None:
         """Lead this life from now on."""
+        if self.output is not None and self.sandbox.stages:
+            self.output.at_first(self._first_byte)
         self._later(self._lead())
         order = self.record.order
         if order.timeout is not None:
             self._later(self._expire(order.timeout - max(0.0, time.time() - self.record.started)))
         if order.idle_timeout is not None:
             self._later(self._watch_idleness(order.idle_timeout))
+
+    def _first_byte(self) -> None:
+        self.sandbox.mark("first byte")
+        self.record = evolve(self.record, stages=stages_of(self.sandbox))
+        self.book.show(self.record)
 
     @contextmanager
     def used(self) -> Generator[None]:
@@ -210,10 +217,15 @@ class Life:
     async def _lead(self) -> None:
         end = await self._until_end()
         self.awake.set()
+        if self.sandbox.stages:  # it was not found: its clock is the one of its start
+            self.sandbox.mark("exit")
         if self.output is not None:
             await self.output.drain()
         requested = self._wish is not None and self._wish.requested
-        self._keep(evolve(self.record, state=SandboxState.ENDING, end=end, requested=requested))
+        stages = stages_of(self.sandbox) or self.record.stages
+        self._keep(
+            evolve(self.record, state=SandboxState.ENDING, end=end, requested=requested, stages=stages)
+        )
         if end.reason is EndReason.OOM:
             self.book.tell(self.record, "oom")
         self.book.tell_exit(self.record)

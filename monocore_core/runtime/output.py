@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 
 from monocore_core.errors import MonocoreError
 from monocore_core.guest.client import GuestProcess
@@ -95,6 +96,7 @@ class Output:
         self._label = label
         self._listeners: list[Listening] = []
         self._over = False
+        self._first: Callable[[], None] | None = None
         self.touched = asyncio.get_running_loop().time()
         self._tasks = [
             asyncio.create_task(self._pump(stream, source), name=f"output-{label}-{stream}")
@@ -108,6 +110,10 @@ class Output:
             listening.finish()
         self._listeners = [*(one for one in self._listeners if not one.closed), listening]
         return listening
+
+    def at_first(self, call: Callable[[], None]) -> None:
+        """Call once, when the first output has been handed over that comes from now on."""
+        self._first = call
 
     @property
     def attached(self) -> int:
@@ -155,5 +161,8 @@ class Output:
                 safe = self._log.append(self._label, stream, offset, data, time_ns=time.time_ns())
                 for listener in self._listeners:
                     await listener.put(stream, data)
+                if (first := self._first) is not None:
+                    self._first = None
+                    first()
                 self.touched = asyncio.get_running_loop().time()
                 source.acknowledge(min(safe, source.offset))

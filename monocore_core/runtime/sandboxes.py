@@ -30,7 +30,8 @@ from monocore_core.engine import new_key
 from monocore_core.errors import Conflict, MonocoreError, NotFound
 from monocore_core.guest.client import GuestProcess
 from monocore_core.logs import LogLimits, LogStore
-from monocore_core.model.events import Denied, Event, Listener, ignore
+from monocore_core.metrics.starts import Starts
+from monocore_core.model.events import Began, Denied, Event, Listener, Stage, ignore
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxOrder, SandboxRecord, SandboxState
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.plugins import Plugins, discover
@@ -68,12 +69,14 @@ class Sandboxes:
         logs: of every sandbox, by its id.
         book: the records.
         groups: limits of their VMMs.
+        starts: how long they took, and why they failed.
     """
 
     engines: Engines
     logs: LogStore
     book: Book
     groups: HostGroups
+    starts: Starts = field(factory=Starts)
     _lives: dict[str, Life] = field(factory=dict[str, Life], init=False)
     _removals: set[asyncio.Task[None]] = field(factory=set[asyncio.Task[None]], init=False)
 
@@ -91,14 +94,15 @@ class Sandboxes:
         """
         happenings = Happenings()
         async with AsyncExitStack() as stack:
-            teller = _teller(happenings)
+            starts = Starts()
+            teller = _teller(happenings, starts)
             pool = Pool(settings.pool, teller)
             engines = Engines(settings, plugins or discover(), teller, stack, pool)
             engine = await engines.base()
             limits = LogLimits() if log_limits is None else log_limits
             logs = LogStore(engine.store.layout.home / "logs", limits)
             book = Book(happenings, Records(engine.store.database))
-            sandboxes = Sandboxes(engines, logs, book, HostGroups(engine.store.layout.home))
+            sandboxes = Sandboxes(engines, logs, book, HostGroups(engine.store.layout.home), starts)
             stack.callback(happenings.close)
             stack.push_async_callback(sandboxes._leave)
             await sandboxes._find()
@@ -324,7 +328,9 @@ class Sandboxes:
         self.book.save(record)
         self._lives[record.id] = life
         life.begin()
-        self.book.tell(record, "started", {"pid": record.pid, "stages": dict(record.stages)})
+        self.book.tell(
+            record, "started", {"pid": record.pid, "began": record.began, "stages": dict(record.stages)}
+        )
         return life
 
     def _life(self, record: SandboxRecord, run: Run) -> Life:
@@ -335,6 +341,8 @@ class Sandboxes:
     def _ended(self, identity: str, *, cancelled: bool) -> None:
         """A run is over, and nothing of it is left."""
         self._lives.pop(identity, None)
+        if identity in self.book and (end := self.book.get(identity).end) is not None:
+            self.starts.ended(end.reason.value)
         if cancelled or identity not in self.book or not self.book.get(identity).order.remove:
             return
         record = self.book.get(identity)
@@ -349,6 +357,7 @@ class Sandboxes:
 
     async def _failed(self, record: SandboxRecord, error: BaseException) -> None:
         """A start has failed: nothing runs, and the record says why."""
+        self.starts.failed(type(error).__name__)
         record = failed(self.book.now(record), error)
         if not keeps_folder(record):
             await self._remove_folder(record)
@@ -446,8 +455,12 @@ def _listening(output: Output | None) -> Listening:
     return nothing
 
 
-def _teller(happenings: Happenings) -> Listener:
+def _teller(happenings: Happenings, starts: Starts) -> Listener:
     def listen(event: Event) -> None:
+        if isinstance(event, Stage):
+            starts.observe(event.name, event.took)
+        elif isinstance(event, Began):
+            starts.begun[event.how] += 1
         if isinstance(event, Denied):
             refusal = event.refusal
             facts = {

@@ -77,7 +77,9 @@ async def run(request: web.Request) -> web.StreamResponse:
         finally:
             await teller.close()
         await socket.send_json({"started": {"id": record.id, "name": record.name}})
-        await _attend(client, life, heard[0], stdin=first.get("stdin") is True)
+        await _attend(
+            client, life, heard[0], stdin=first.get("stdin") is True, timing=first.get("timing") is True
+        )
         if not life.ended.done() and not client.detached and first.get("tied") is True:
             await life.stop(FORCE, number=signal.SIGTERM)
     return socket
@@ -301,8 +303,11 @@ async def _unless_left(client: Client, starting: asyncio.Task[Life]) -> Life:
             await asyncio.wait({starting})
 
 
-async def _attend(client: Client, life: Life, listening: Listening, *, stdin: bool) -> None:
-    """Serve an attached client to the command's end, or until it leaves."""
+async def _attend(
+    client: Client, life: Life, listening: Listening, *, stdin: bool, timing: bool = False
+) -> None:
+    """Serve an attached client to the command's end, or until it leaves; with ``timing`` tell the stages that came after the start."""
+    told = len(life.sandbox.stages)
     client.serve(life.process, stdin=stdin)
     sending = asyncio.create_task(_send_all(client.socket, listening))
     ending = asyncio.ensure_future(asyncio.shield(life.ended))
@@ -312,6 +317,8 @@ async def _attend(client: Client, life: Life, listening: Listening, *, stdin: bo
             await _first_of(client.gone, sending)
             end = ending.result()
             with contextlib.suppress(ConnectionError):
+                for stage in life.sandbox.stages[told:] if timing else ():
+                    await client.socket.send_json({"event": view_of_event(stage)})
                 await client.socket.send_json(
                     {"exit": {**view_of_end(end), "oom": end.reason.value == "oom"}}
                 )

@@ -91,7 +91,8 @@ async def metrics(request: web.Request) -> web.Response:
                     group=labels.get("monocore.group", ""),
                 )
             )
-    return web.Response(body=prometheus(found), content_type="text/plain", charset="utf-8")
+    text = prometheus(found, daemon.sandboxes.starts, daemon.sandboxes.engines.pool.shapes())
+    return web.Response(body=text, content_type="text/plain", charset="utf-8")
 
 
 async def _events(daemon: Daemon, after: int | None, *, follow: bool) -> AsyncGenerator[Mapping[str, object]]:

@@ -51,6 +51,7 @@ def view(record: SandboxRecord) -> dict[str, object]:
         "end": view_of_end(record.end) if record.end is not None else None,
         "requested": record.requested,
         "stages": [list(stage) for stage in record.stages],
+        "began": record.began,
         "placement": attrs.asdict(record.placement) if record.placement is not None else None,
         "vcpus": request.vcpus,
         "memory": request.memory,

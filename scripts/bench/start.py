@@ -165,8 +165,8 @@ async def _started(engine: Engine, reference: str) -> dict[str, float]:
         "decide, assemble": at["assemble"],
         "restore": at["spawn"] - at["assemble"],
         "agent ready": at["boot"] - at["assemble"],
-        "root mounted": at["setup"] - at["boot"],
-        "command started": at["exec"] - at["setup"],
+        "root mounted": at["root"] - at["boot"],
+        "command started": at["exec"] - at["root"],
         "first output": output,
     }
 

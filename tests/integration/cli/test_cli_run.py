@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 import signal
 import subprocess
 import time
@@ -162,8 +163,12 @@ def test_memory_that_runs_out_is_said(monocore: Run, image: str) -> None:
 
 
 def test_timing_shows_the_stages(monocore: Run, image: str) -> None:
-    ended = monocore("run", "--timing", image, "true")
-    names = [line.split()[2] for line in ended.stderr.decode().splitlines()]
+    ended = monocore("run", "--timing", image, "echo", "hi")
+    said = ended.stderr.decode()
+    names = re.findall(r" ms +(.+) \(\+", said)
     assert ended.returncode == 0
     assert names[:2] == ["plan", "image"]
-    assert {"boot", "exec"} <= set(names)
+    assert {"merge", "network", "assemble", "spawn", "boot", "root", "exec", "first byte", "exit"} <= set(
+        names
+    )
+    assert said.count("the machine ") == 1

@@ -102,8 +102,8 @@ def test_waiting_and_retrying_are_said(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_stages_with_their_times(capsys: pytest.CaptureFixture[str]) -> None:
     with PullProgress(stages=True) as show:
-        show(Stage("s", "plan", 0.010))
-        show(Stage("s", "boot", 1.5))
+        show(Stage("s", "plan", 0.010, 0.010))
+        show(Stage("s", "boot", 1.5, 1.49))
     first, second = capsys.readouterr().err.splitlines()
     assert first.split() == ["10.0", "ms", "plan", "(+10.0)"]
     assert second.split() == ["1500.0", "ms", "boot", "(+1490.0)"]

@@ -32,7 +32,9 @@ from monocore_core.metrics.parse import (
     parse_kilobytes,
     parse_stat,
 )
+from monocore_core.metrics.starts import MAX_NAMES, OTHER, Starts
 from monocore_core.model.guest import GuestStats
+from monocore_core.model.pool import PoolShape
 
 SECOND = 1_000_000_000
 
@@ -221,6 +223,37 @@ def test_prometheus_text() -> None:
     assert 'monocore_sandbox_storage_read_bytes_total{group="",sandbox="b\\"\\n",service=""} 8.0' in lines
     assert "# TYPE monocore_sandbox_cpu_seconds_total counter" in lines
     assert not any(line.startswith("monocore_sandbox_guest") and 'sandbox="b' in line for line in lines)
+
+
+def test_starts_and_the_pool_for_prometheus() -> None:
+    starts = Starts()
+    for seconds in (0.004, 0.02, 400.0):
+        starts.observe("root", seconds)
+    starts.begun["spare"] += 2
+    starts.failed("NotFound")
+    starts.ended("oom")
+    shape = PoolShape(2, 256, ("root", "upper"), 3, 1000)
+    lines = prometheus([], starts, (shape,)).decode().splitlines()
+    assert 'monocore_start_stage_seconds_bucket{le="0.0025",stage="root"} 0.0' in lines
+    assert 'monocore_start_stage_seconds_bucket{le="0.005",stage="root"} 1.0' in lines
+    assert 'monocore_start_stage_seconds_bucket{le="300.0",stage="root"} 2.0' in lines
+    assert 'monocore_start_stage_seconds_bucket{le="+Inf",stage="root"} 3.0' in lines
+    assert 'monocore_start_stage_seconds_sum{stage="root"} 400.024' in lines
+    assert 'monocore_starts_total{began="spare"} 2.0' in lines
+    assert 'monocore_start_failures_total{reason="NotFound"} 1.0' in lines
+    assert 'monocore_ends_total{reason="oom"} 1.0' in lines
+    assert 'monocore_pool_ready{disks="root+upper",memory="256",vcpus="2"} 3.0' in lines
+    assert 'monocore_pool_memory_bytes{disks="root+upper",memory="256",vcpus="2"} 1000.0' in lines
+
+
+def test_names_without_end_are_counted_together() -> None:
+    starts = Starts()
+    for number in range(1000):
+        starts.failed(f"reason{number}")
+        starts.observe(f"stage{number}", 1.0)
+    assert len(starts.failures) <= MAX_NAMES + 1
+    assert starts.failures[OTHER] == 1000 - MAX_NAMES
+    assert len(starts.stages) <= MAX_NAMES + 1
 
 
 def test_nothing_imports_prometheus_client_before_it_is_needed() -> None:
