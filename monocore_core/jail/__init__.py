@@ -23,9 +23,10 @@ Worked example::
 """
 
 from monocore_core.jail.build import launcher
-from monocore_core.jail.description import Identity, Jail, Namespaces
+from monocore_core.jail.description import Identity, Jail, Namespaces, SharedFolder
 from monocore_core.jail.identities import allocate, release
 from monocore_core.jail.jailer import Jailer, Run, may_become_others
+from monocore_core.jail.programs import libraries, outermost
 from monocore_core.jail.seccomp import Calls, Condition
 from monocore_core.jail.start import Jailed, JailError, start
 
@@ -39,9 +40,12 @@ __all__ = [
     "Jailer",
     "Namespaces",
     "Run",
+    "SharedFolder",
     "allocate",
     "launcher",
+    "libraries",
     "may_become_others",
+    "outermost",
     "release",
     "start",
 ]

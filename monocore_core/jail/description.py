@@ -59,6 +59,23 @@ def default_limits() -> Mapping[int, int]:
 
 
 @frozen
+class SharedFolder:
+    """A folder or file of the host that a jail's program serves to a guest. No link on the way to it is followed.
+
+    Attributes:
+        source: on the host.
+        target: in the jail.
+        readonly: whether nothing is written there, which the kernel sees to.
+        hidden: folders below the target that are empty in the jail.
+    """
+
+    source: Path
+    target: Path
+    readonly: bool
+    hidden: tuple[Path, ...] = ()
+
+
+@frozen
 class Jail:
     """A jail for one process.
 
@@ -68,6 +85,8 @@ class Jail:
         identity: who it becomes; None: it stays who we are.
         shown: files and folders of the host that it reads and executes, under the same names.
         links: symbolic links, by name; what they say.
+        folders: that are empty.
+        shared: folders of others that it serves.
         devices: that it opens, for writing too.
         calls: that it makes; None: any.
         limits: by resource, ``RLIMIT_*``.
@@ -75,6 +94,11 @@ class Jail:
         connects: whether it makes and takes TCP connections.
         tap: descriptor whose place a tap takes that leads nowhere.
         badness: to the OOM killer, from 0 to 1000.
+        own_processes: where it sees its own process, as ``/proc`` shows it.
+        root_inside: whether it is root in a user namespace of its own: no other id is known there.
+        join: path of a user namespace of ours that it enters first.
+        divisible: whether something of it is of use where no namespaces can be made.
+        excused: layers that it cannot have by its nature, whatever is required of machines.
     """
 
     namespaces: Namespaces
@@ -83,12 +107,19 @@ class Jail:
     identity: Identity | None = None
     shown: tuple[Path, ...] = ()
     links: Mapping[Path, str] = field(factory=dict[Path, str])
+    folders: tuple[Path, ...] = ()
+    shared: tuple[SharedFolder, ...] = ()
     devices: tuple[Path, ...] = ()
     limits: Mapping[int, int] = field(factory=default_limits)
     capabilities: frozenset[int] = frozenset()
     connects: bool = False
     tap: int | None = None
     badness: int = 300
+    own_processes: Path = Path("/proc")
+    root_inside: bool = False
+    join: Path | None = None
+    divisible: bool = True
+    excused: frozenset[Layer] = frozenset()
 
     @property
     def rooted(self) -> bool:
@@ -107,7 +138,7 @@ class Jail:
             seccomp: whether the machine's calls are known.
         """
         known = {Layer.CAPABILITIES, Layer.LIMITS}
-        if self.identity is not None or Namespaces.USER in self.namespaces:
+        if self.identity is not None or self.join is not None or Namespaces.USER in self.namespaces:
             known.add(Layer.USER)
         if Namespaces.MOUNT in self.namespaces:
             known.add(Layer.FILES)
@@ -142,19 +173,33 @@ def words(
         told += ["--parent", str(parent)]
     if filtered is not None:
         told += ["--seccomp", str(filtered)]
+    if jail.join is not None:
+        told += ["--join", os.fspath(jail.join)]
+    return [*told, *_seen(jail), *_rights(jail, keep)]
+
+
+def _seen(jail: Jail) -> list[str]:
+    told: list[str] = []
     if jail.rooted:
-        told += ["--root", os.fspath(jail.stage), "--proc"]
-    for target, source in jail.links.items():
-        told += ["--link", source, os.fspath(target)]
+        told += ["--root", os.fspath(jail.stage), "--proc", os.fspath(jail.own_processes)]
+        for folder in jail.folders:
+            told += ["--folder", os.fspath(folder)]
+        for target, source in jail.links.items():
+            told += ["--link", source, os.fspath(target)]
     for path in jail.shown:
         told += ["--show", os.fspath(path), os.fspath(path)]
     for device in jail.devices:
         told += ["--device", os.fspath(device)]
-    return [*told, *_rights(jail, keep)]
+    for share in jail.shared:
+        word = "--share-read" if share.readonly else "--share"
+        told += [word, os.fspath(share.source), os.fspath(share.target)]
+        for path in share.hidden:
+            told += ["--cover", os.fspath(path)]
+    return told
 
 
 def _rights(jail: Jail, keep: tuple[int, ...]) -> list[str]:
-    told: list[str] = []
+    told: list[str] = ["--root-inside"] if jail.root_inside else []
     if jail.identity is not None:
         told += ["--identity", str(jail.identity.uid), str(jail.identity.gid)]
         for group in jail.identity.groups:

@@ -29,6 +29,7 @@ class Run:
         inherit: descriptors that keep their numbers in it.
         tied: kill it when our thread that started it ends.
         prefix: without namespaces of the jail's: a program, and arguments, that becomes what follows. It makes the jail's tap then.
+        bare: what is run instead where nothing of the jail can be made; empty: the same.
     """
 
     argv: tuple[str, ...]
@@ -36,6 +37,7 @@ class Run:
     inherit: tuple[int, ...]
     tied: bool
     prefix: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
 
 
 class Jailer:
@@ -77,10 +79,11 @@ class Jailer:
                 if not isinstance(jailed, str):
                     return jailed
                 problem = jailed
-        self._require(frozenset(), problem)
+        self._require(jail.excused, problem)
         if self.on:
             self._warn(f"machines run without a jail: {problem}")
-        child = spawn([*run.prefix, *run.argv], stderr=run.stderr, inherit=run.inherit, tied=run.tied)
+        argv = run.bare or (*run.prefix, *run.argv)
+        child = spawn(argv, stderr=run.stderr, inherit=run.inherit, tied=run.tied)
         return Jailed(child, frozenset())
 
     async def _find(self) -> Path:
@@ -92,9 +95,9 @@ class Jailer:
     async def _jailed(self, program: Path, run: Run, jail: Jail) -> Jailed | str:
         """The whole jail, or what is left without namespaces, or why neither."""
         problem = ""
-        for attempt in (jail, jail.without_namespaces()):
+        for attempt in (jail, jail.without_namespaces()) if jail.divisible else (jail,):
             if problem:
-                self._require(attempt.layers(landlock=True), problem)
+                self._require(attempt.layers(landlock=True) | jail.excused, problem)
             try:
                 jailed = await start(
                     program,
@@ -109,7 +112,7 @@ class Jailer:
                 problem = problem or str(error)
                 continue
             try:
-                self._require(jailed.layers, problem or "this kernel does not have it")
+                self._require(jailed.layers | jail.excused, problem or "this kernel does not have it")
             except Unsupported:
                 await jailed.end()
                 raise

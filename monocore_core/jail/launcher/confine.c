@@ -22,6 +22,7 @@
 #define READ_FILE (1ULL << 2)
 #define READ_DIR (1ULL << 3)
 #define IOCTL_DEV (1ULL << 15)
+#define MAKE_DEVICES (1ULL << 6 | 1ULL << 11)
 #define FILES_1 ((1ULL << 13) - 1) /* everything of the first version */
 #define REFER (1ULL << 13)
 #define TRUNCATE (1ULL << 14)
@@ -45,15 +46,28 @@ static void allow(int ruleset, const char *path, uint64_t what)
 	if (rule.parent < 0 || fstat(rule.parent, &status) < 0)
 		fail("open", path);
 	if (!S_ISDIR(status.st_mode))
-		rule.allowed &= EXECUTE | READ_FILE | WRITE_FILE | IOCTL_DEV;
+		rule.allowed &= EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | IOCTL_DEV;
 	if (syscall(SYS_landlock_add_rule, ruleset, 1, &rule, 0) < 0)
 		fail("allow", path);
 	close(rule.parent);
 }
 
+/* Whether somebody writes to folders of the host. */
+static bool shares(const struct jail *jail)
+{
+	size_t index;
+
+	for (index = 0; index < jail->item_count; index++)
+		if (jail->items[index].kind == SHARE)
+			return true;
+	return false;
+}
+
 static void allow_item(int ruleset, const struct item *item, uint64_t known)
 {
-	if (item->kind == SHOW)
+	if (item->kind == SHARE)
+		allow(ruleset, item->target, known & ~(MAKE_DEVICES | IOCTL_DEV));
+	else if (item->kind == SHOW || item->kind == SHARE_READ)
 		allow(ruleset, item->target, EXECUTE | READ_FILE | READ_DIR);
 	else if (item->kind == DEVICE)
 		allow(ruleset, item->target, (READ_FILE | WRITE_FILE | IOCTL_DEV) & known);
@@ -67,8 +81,8 @@ int restrict_files(const struct jail *jail)
 	size_t index;
 	int ruleset;
 
-	if (version < 1)
-		return 0; /* not in this kernel, or switched off */
+	if (version < 1 || (version < 2 && shares(jail)))
+		return 0; /* not in this kernel, or switched off; the first version allows no rename from folder to folder */
 	if (version >= 2)
 		asked.files |= REFER;
 	if (version >= 3)

@@ -7,12 +7,14 @@
 #include <sys/types.h>
 
 /* More of anything is a mistake of whoever wrote the words. */
-#define MAX_ITEMS 128
+#define MAX_ITEMS 512
 
 /* Status with which we end when the jail could not be made; the reason is in the report. */
 #define FAILED 71
 
-enum kind { SHOW, DEVICE, FOLDER, LINK };
+/* SHOW: read and executed. DEVICE: opened, for writing too. FOLDER: empty. LINK: symbolic. SHARE, SHARE_READ: a guest's, to write or
+ * to read alone; no link on the way is followed. COVER: an empty folder over one that is shared. */
+enum kind { SHOW, DEVICE, FOLDER, LINK, SHARE, SHARE_READ, COVER };
 
 /* One thing in the new root. */
 struct item {
@@ -32,8 +34,10 @@ struct jail {
 	int report;      /* descriptor that our words go to; closed by exec */
 	pid_t parent;    /* die with it, or 0 */
 	int namespaces;  /* CLONE_NEW* */
+	const char *join; /* user namespace to enter first, by path, or NULL */
+	bool root_inside; /* whether we are root in a user namespace that is made */
 	const char *root; /* folder to make the new root on, or NULL */
-	bool proc;       /* whether the root has /proc */
+	const char *proc; /* where the root has its processes' folder, or NULL */
 	bool landlock;   /* whether to use it where the kernel has it */
 	bool connects;   /* whether TCP may be used: Landlock does not forbid it then */
 	bool identity;   /* whether to become uid, gid */

@@ -15,16 +15,28 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A user namespace in which we are who we were, and nobody else is anybody. */
-static void map_ourselves(uid_t uid, gid_t gid)
+/* A user namespace in which we are who we were, or root, and nobody else is anybody. */
+static void map_ourselves(uid_t uid, gid_t gid, bool root)
 {
 	char line[64];
 
 	write_file("/proc/self/setgroups", "deny");
-	snprintf(line, sizeof line, "%u %u 1", uid, uid);
+	snprintf(line, sizeof line, "%u %u 1", root ? 0 : uid, uid);
 	write_file("/proc/self/uid_map", line);
-	snprintf(line, sizeof line, "%u %u 1", gid, gid);
+	snprintf(line, sizeof line, "%u %u 1", root ? 0 : gid, gid);
 	write_file("/proc/self/gid_map", line);
+}
+
+/* Another's user namespace, in which we have every capability: it is ours. */
+static void join_users(const char *path)
+{
+	int users = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (users < 0)
+		fail("open", path);
+	if (setns(users, CLONE_NEWUSER) < 0)
+		fail("join", path);
+	close(users);
 }
 
 static void leave_namespaces(const struct jail *jail)
@@ -32,12 +44,14 @@ static void leave_namespaces(const struct jail *jail)
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
 
+	if (jail->join)
+		join_users(jail->join);
 	if (!jail->namespaces)
 		return;
 	if (unshare(jail->namespaces) < 0)
 		fail("unshare", "namespaces");
 	if (jail->namespaces & CLONE_NEWUSER)
-		map_ourselves(uid, gid);
+		map_ourselves(uid, gid, jail->root_inside);
 	if (jail->namespaces & CLONE_NEWUTS && sethostname("jail", 4) < 0)
 		fail("set", "the host name");
 }

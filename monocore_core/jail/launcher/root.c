@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -24,6 +25,19 @@
 
 #define PLAIN (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
+static bool shared(const struct item *item)
+{
+	return item->kind == SHARE || item->kind == SHARE_READ;
+}
+
+/* An O_PATH descriptor of what no symbolic link leads to: it was resolved, and judged, before. */
+static int open_resolved(const char *path)
+{
+	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+
+	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+}
+
 /* Open what is shown before the new root can lie on top of it; in this mount namespace, since no other's can be bound. */
 static void open_items(struct jail *jail)
 {
@@ -31,9 +45,9 @@ static void open_items(struct jail *jail)
 
 	for (index = 0; index < jail->item_count; index++) {
 		struct item *item = &jail->items[index];
-		if (item->kind != SHOW && item->kind != DEVICE)
+		if (item->kind != SHOW && item->kind != DEVICE && !shared(item))
 			continue;
-		item->opened = open(item->source, O_PATH | O_CLOEXEC);
+		item->opened = shared(item) ? open_resolved(item->source) : open(item->source, O_PATH | O_CLOEXEC);
 		if (item->opened < 0)
 			fail("open", item->source);
 	}
@@ -86,15 +100,35 @@ static void bind_item(const struct item *item, const char *target)
 		fail("show", item->source);
 	if (item->kind == DEVICE)
 		restrict_mount(target, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+	else if (item->kind == SHARE)
+		restrict_mount(target, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	else
 		restrict_mount(target, PLAIN);
 	close(item->opened);
+}
+
+/* Nothing, over a folder that is shared, wherever on the host it is. */
+static void cover(const char *target)
+{
+	char place[32];
+	int folder = open_resolved(target);
+
+	if (folder < 0)
+		fail("open", target);
+	snprintf(place, sizeof place, "/proc/self/fd/%d", folder);
+	if (mount("hidden", place, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, "mode=0,size=4k") < 0)
+		fail("cover", target);
+	close(folder);
 }
 
 static void put(const struct item *item)
 {
 	const char *target = item->target + 1; /* we are in the new root */
 
+	if (item->kind == COVER) {
+		cover(target);
+		return;
+	}
 	make_above(target);
 	switch (item->kind) {
 	case FOLDER:
@@ -118,19 +152,15 @@ void make_root(struct jail *jail)
 	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		fail("make private", "/");
 	open_items(jail);
-	if (mount("jail", jail->root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k,nr_inodes=512") < 0)
+	if (mount("jail", jail->root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64k,nr_inodes=2048") < 0)
 		fail("mount on", jail->root);
 	if (chdir(jail->root) < 0)
 		fail("enter", jail->root);
 	umask(022);
 	for (index = 0; index < jail->item_count; index++)
 		put(&jail->items[index]);
-	if (jail->proc) {
-		if (mkdir("proc", 0555) < 0)
-			fail("make folder", "/proc");
-		if (mount("proc", "proc", "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") < 0)
-			fail("mount", "/proc");
-	}
+	if (jail->proc && mount("proc", jail->proc + 1, "proc", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid") < 0)
+		fail("mount", jail->proc);
 	if (syscall(SYS_mount_setattr, AT_FDCWD, ".", 0, &attr, sizeof attr) < 0)
 		fail("restrict", "the root");
 	/* the old root comes to lie on the new one, and is taken off: pivot_root(2), "pivot_root(".", ".")" */

@@ -55,6 +55,13 @@ static bool one(struct jail *jail, const char *name, const char *value)
 		jail->namespaces = (int)number(value);
 	else if (!strcmp(name, "--root"))
 		jail->root = value;
+	else if (!strcmp(name, "--proc")) {
+		add_item(jail, FOLDER, NULL, value);
+		jail->proc = value;
+	} else if (!strcmp(name, "--join"))
+		jail->join = value;
+	else if (!strcmp(name, "--cover"))
+		add_item(jail, COVER, NULL, value);
 	else if (!strcmp(name, "--group")) {
 		full(jail->group_count);
 		jail->groups[jail->group_count++] = (gid_t)number(value);
@@ -89,6 +96,10 @@ static bool two(struct jail *jail, const char *name, const char *first, const ch
 		add_item(jail, SHOW, first, second);
 	else if (!strcmp(name, "--link"))
 		add_item(jail, LINK, first, second);
+	else if (!strcmp(name, "--share"))
+		add_item(jail, SHARE, first, second);
+	else if (!strcmp(name, "--share-read"))
+		add_item(jail, SHARE_READ, first, second);
 	else if (!strcmp(name, "--limit")) {
 		full(jail->limit_count);
 		jail->limits[jail->limit_count++] = (struct limit){(int)number(first), number(second)};
@@ -100,12 +111,12 @@ static bool two(struct jail *jail, const char *name, const char *first, const ch
 /* Options of none; false for another name. */
 static bool none(struct jail *jail, const char *name)
 {
-	if (!strcmp(name, "--proc"))
-		jail->proc = true;
-	else if (!strcmp(name, "--landlock"))
+	if (!strcmp(name, "--landlock"))
 		jail->landlock = true;
 	else if (!strcmp(name, "--connects"))
 		jail->connects = true;
+	else if (!strcmp(name, "--root-inside"))
+		jail->root_inside = true;
 	else
 		return false;
 	return true;

@@ -11,17 +11,19 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 from monocore_vmm_qemu import CAPABILITIES
-from monocore_vmm_qemu.confine import CALLS, jail_of, kvm_groups, libraries
+from monocore_vmm_qemu.confine import CALLS, DATA, jail_of, kvm_groups
+from monocore_vmm_qemu.confine_shares import CALLS as SHARES_CALLS
+from monocore_vmm_qemu.confine_shares import jail_of_shares
 from monocore_vmm_qemu.descriptors import Sets
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.vmm import open_vmm
 
 from monocore_core.errors import MachineError, Unsupported
 from monocore_core.interfaces.provider import Host
-from monocore_core.jail import Identity, Namespaces
-from monocore_core.jail.seccomp import compile_filter
+from monocore_core.jail import Identity, Namespaces, libraries
+from monocore_core.jail.seccomp import Calls, compile_filter
 from monocore_core.model.events import Event, Warned
-from monocore_core.model.machine import Disk, MachineSpec
+from monocore_core.model.machine import Disk, MachineSpec, Share
 from monocore_core.model.network import UserMode
 from monocore_core.model.rootfs import DiskFormat
 from monocore_core.model.security import ALWAYS, JailMode, Layer, Security
@@ -55,9 +57,33 @@ def test_user_mode_networks_have_internet_sockets_and_low_ports_only_where_publi
         assert [one.values for one in jail.calls.conditions if one.call == "socket"] == [(2, 10)]
 
 
+def test_who_serves_folders_is_shown_them_alone(tmp_path: Path) -> None:
+    (tmp_path / "data/secret").mkdir(parents=True)
+    (tmp_path / "conf").touch()
+    shares = (
+        Share("data", tmp_path / "data", readonly=False, hidden=(tmp_path / "data/secret",)),
+        Share("conf", tmp_path / "conf", readonly=True),
+    )
+    for rooted in (True, False):
+        jail = jail_of_shares(shares, Path("/usr/lib/qemu/virtiofsd"), tmp_path, rooted=rooted)
+        assert [(share.target, share.readonly, share.hidden) for share in jail.shared] == [
+            (Path("/shares/data"), False, (Path("/shares/data/secret"),)),
+            (Path("/shares/conf/file"), True, ()),
+        ]
+        assert jail.namespaces >= Namespaces.NETWORK | Namespaces.MOUNT | Namespaces.PROCESSES
+        assert (Namespaces.USER in jail.namespaces, jail.root_inside) == (not rooted, not rooted)
+        assert not jail.capabilities & {2, 5, 12, 19, 21, 27}, (
+            "dac_read_search kill net_admin ptrace admin mknod"
+        )
+        assert jail.calls is not None
+        assert ("setgroups" in jail.calls.allowed) is rooted
+        assert jail.identity is None
+
+
+@pytest.mark.parametrize("calls", [CALLS, SHARES_CALLS], ids=["qemu", "virtiofsd"])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_the_list_of_calls_compiles(machine: str) -> None:
-    program = compile_filter(CALLS, machine)
+def test_the_list_of_calls_compiles(machine: str, calls: Calls) -> None:
+    program = compile_filter(calls, machine)
     assert program is not None
     assert len(program) // 8 <= 4096, "BPF_MAXINSNS of linux/bpf_common.h"
 
@@ -67,7 +93,7 @@ def test_a_program_that_is_not_of_the_system_brings_its_own(tmp_path: Path) -> N
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "lib64").symlink_to("usr/lib64")
     (tmp_path / "usr/lib").mkdir()
-    shown, links = libraries(tmp_path / "opt/bin/qemu", tmp_path)
+    shown, links = libraries(tmp_path / "opt/bin/qemu", tmp_path, DATA)
     names = {str(path.relative_to(tmp_path)) for path in shown}
     assert names == {"usr/lib64", "usr/lib", "opt/lib", "opt/share/qemu", "usr/share/qemu"}
     assert links == {tmp_path / "lib64": "usr/lib64"}

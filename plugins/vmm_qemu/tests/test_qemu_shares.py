@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from monocore_vmm_qemu import CAPABILITIES, enter
+from monocore_vmm_qemu.confine_shares import SHARES, jail_of_shares
 from monocore_vmm_qemu.options import QemuOptions
 from monocore_vmm_qemu.probe import narrow, shares_problem
 from monocore_vmm_qemu.virtiofsd import Flavour, arguments, find_virtiofsd, flavour, flavour_of
 
 from monocore_core.errors import MachineError
 from monocore_core.interfaces.provider import Host
+from monocore_core.jail import JailError, launcher, start
+from monocore_core.model.machine import Share
 from monocore_core.model.rootfs import RootKind
 
 C_HELP = "usage: virtiofsd [options]\n    -o source=PATH             shared directory tree\n"
@@ -55,38 +60,86 @@ def test_a_program_that_is_no_virtiofsd(tmp_path: Path) -> None:
     assert find_virtiofsd(tmp_path / "missing") is None
 
 
-def entered(
-    stage: Path, shares: Sequence[Mapping[str, object]], script: str
-) -> subprocess.CompletedProcess[str]:
-    """What a shell sees where virtiofsd would run."""
-    request = json.dumps({"stage": str(stage), "shares": [{"hidden": [], **share} for share in shares]})
+Entered = Callable[[Sequence[Share], str], "subprocess.CompletedProcess[str]"]
+
+
+def _unjailed(stage: Path, shares: Sequence[Share], script: str) -> subprocess.CompletedProcess[str]:
+    asked = [
+        {
+            "tag": share.tag,
+            "path": str(share.path),
+            "readonly": share.readonly,
+            "hidden": [str(path) for path in share.hidden],
+        }
+        for share in shares
+    ]
+    request = json.dumps({"stage": str(stage), "shares": asked})
     argv = [sys.executable, "-I", "-S", enter.__file__, request, "/bin/sh", "-c", f"cd {stage} && {script}"]
     return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Path:
-    """A stage, or a reason why this user can have none."""
-    path = Path(os.path.realpath(tmp_path)) / "stage"
-    path.mkdir()
-    done = entered(path, [], "true")
+async def _jailed(
+    program: Path, stage: Path, shares: Sequence[Share], script: str
+) -> subprocess.CompletedProcess[str]:
+    jail = jail_of_shares(shares, Path("/usr/bin/env"), stage, rooted=os.geteuid() == 0)
+    tools = evolve(
+        jail, calls=None, shown=(*jail.shown, Path("/usr/bin")), links={**jail.links, Path("/bin"): "usr/bin"}
+    )
+    pipes = [os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC) for _ in range(2)]
+    (out, write_out), (err, write_err) = pipes
+    argv = ["/bin/sh", "-c", f"exec >/proc/self/fd/{write_out}; cd {SHARES} && {script}"]
+    try:
+        jailed = await start(program, tools, argv, stderr=write_err, inherit=(write_out,), tied=True)
+        await jailed.process.wait()
+        return subprocess.CompletedProcess(argv, jailed.process.status or 0, _said(out), _said(err))
+    except JailError as error:
+        return subprocess.CompletedProcess(argv, enter.FAILED, "", error.brief)
+    finally:
+        for end in (end for pipe in pipes for end in pipe):
+            os.close(end)
+
+
+def _said(pipe: int) -> str:
+    try:
+        return os.read(pipe, 65536).decode()
+    except BlockingIOError:
+        return ""
+
+
+@pytest.fixture(params=["jailed", "unjailed"])
+def entered(request: pytest.FixtureRequest, stage: Path, kernel_cache: Path) -> Entered:
+    """What a shell sees where virtiofsd would run; or a reason why this user can have no such place."""
+
+    def enter_it(shares: Sequence[Share], script: str) -> subprocess.CompletedProcess[str]:
+        if request.param == "unjailed":
+            return _unjailed(stage, shares, script)
+        return asyncio.run(_jailed(launcher(kernel_cache), stage, shares, script))
+
+    done = enter_it([], "true")
     if done.returncode and os.geteuid():
         pytest.skip(f"needs user namespaces: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
+    return enter_it
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """An empty folder, by a path without links."""
+    path = Path(os.path.realpath(tmp_path)) / "stage"
+    path.mkdir()
     return path
 
 
-def test_folders_and_files_are_shown_and_nothing_stays(stage: Path) -> None:
+def test_folders_and_files_are_shown_and_nothing_stays(stage: Path, entered: Entered) -> None:
     base = stage.parent
     (base / "data").mkdir()
     (base / "data/a").write_text("A")
     (base / "conf").write_text("C")
     done = entered(
-        stage,
         [
-            {"tag": "data", "path": str(base / "data"), "readonly": False},
-            {"tag": "fixed", "path": str(base / "data"), "readonly": True},
-            {"tag": "conf", "path": str(base / "conf"), "readonly": True},
+            Share("data", base / "data", readonly=False),
+            Share("fixed", base / "data", readonly=True),
+            Share("conf", base / "conf", readonly=True),
         ],
         "cat data/a fixed/a conf/file; echo N >data/new; echo X >fixed/x; echo X >conf/file; ls",
     )
@@ -97,36 +150,31 @@ def test_folders_and_files_are_shown_and_nothing_stays(stage: Path) -> None:
     assert not any(stage.iterdir())
 
 
-def test_what_is_hidden_is_an_empty_folder(stage: Path) -> None:
+def test_what_is_hidden_is_an_empty_folder(stage: Path, entered: Entered) -> None:
     base = stage.parent
     (base / "data/secret/deep").mkdir(parents=True)
     (base / "data/open").write_text("")
-    share = {
-        "tag": "data",
-        "path": str(base / "data"),
-        "readonly": False,
-        "hidden": [str(base / "data/secret")],
-    }
-    done = entered(stage, [share], "ls data; ls data/secret; mkdir data/secret/new")
+    share = Share("data", base / "data", readonly=False, hidden=(base / "data/secret",))
+    done = entered([share], "ls data; ls data/secret; mkdir data/secret/new")
     assert done.stdout == "open\nsecret\n"
     assert "Read-only file system" in done.stderr or "Permission denied" in done.stderr
     assert [path.name for path in (base / "data/secret").iterdir()] == ["deep"]
 
 
 @pytest.mark.parametrize("where", ["link", "link/below", "missing"])
-def test_a_link_on_the_way_is_not_followed(stage: Path, where: str) -> None:
+def test_a_link_on_the_way_is_not_followed(stage: Path, entered: Entered, where: str) -> None:
     base = stage.parent
     (base / "target/below").mkdir(parents=True)
     (base / "link").symlink_to("target")
-    done = entered(stage, [{"tag": "data", "path": str(base / where), "readonly": True}], "echo shown")
+    done = entered([Share("data", base / where, readonly=True)], "echo shown")
     assert done.returncode == enter.FAILED
     assert str(base / where) in done.stderr
     assert done.stdout == ""
 
 
-def test_device_nodes_do_not_work_in_a_share(stage: Path) -> None:
-    share = {"tag": "dev", "path": "/dev", "readonly": False}
-    done = entered(stage, [share], "cat dev/null")
+def test_device_nodes_do_not_work_in_a_share(entered: Entered) -> None:
+    share = Share("dev", Path("/dev"), readonly=False)
+    done = entered([share], "cat dev/null")
     assert "Permission denied" in done.stderr
 
 

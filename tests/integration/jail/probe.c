@@ -49,6 +49,7 @@ static long rename_file(void) { return rename(word, "/renamed"); }
 static long change_mode(void) { return chmod(word, 0777); }
 static long open_device(void) { return try_open(O_RDWR); }
 static long make_device(void) { return mknod("/tmp-device", S_IFCHR | 0600, makedev(1, 1)); }
+static long make_device_in(void) { return mknod(word, S_IFCHR | 0600, makedev(1, 1)); }
 static long open_handle(void)
 {
 	struct { struct file_handle head; unsigned char room[128]; } handle;
@@ -208,7 +209,7 @@ static long spare_oom(void)
 static const struct { const char *name; long (*try)(void); } attempts[] = {
 	{"read_file", read_file}, {"list_folder", list_folder}, {"write_file", write_file}, {"create_file", create_file},
 	{"remove_file", remove_file}, {"rename_file", rename_file}, {"change_mode", change_mode},
-	{"open_device", open_device}, {"make_device", make_device}, {"open_handle", open_handle},
+	{"open_device", open_device}, {"make_device", make_device}, {"make_device_in", make_device_in}, {"open_handle", open_handle},
 	{"signal_process", signal_process}, {"pidfd_process", pidfd_process}, {"trace_process", trace_process},
 	{"read_memory", read_memory}, {"priority_of", priority_of}, {"connect_unix", connect_unix}, {"connect_tcp", connect_tcp},
 	{"send_udp", send_udp}, {"packet_socket", packet_socket}, {"vsock_socket", vsock_socket}, {"links_of_host", links_of_host},

@@ -1,4 +1,4 @@
-"""Code in the place of QEMU, in QEMU's jail, finds nothing and reaches nobody.
+"""Code in the place of QEMU, or of a program that serves it, in its jail, finds nothing and reaches nobody.
 
 Each attempt is a process of its own in a jail as QEMU's is, once with every layer, and once without the list of system calls, so that the layers
 behind it are seen to hold by themselves. Those that can be tried without harm also run without a jail, where they have to succeed: an attempt that
@@ -24,9 +24,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve, field, frozen
 from monocore_vmm_qemu.confine import jail_of
+from monocore_vmm_qemu.confine_shares import jail_of_shares
 
 from monocore_core.jail import Identity, Jail, allocate, launcher, release, start
-from monocore_core.model.machine import MachineSpec
+from monocore_core.model.machine import MachineSpec, Share
 from monocore_core.model.security import Layer
 from monocore_core.vmmkit.process import spawn
 
@@ -54,6 +55,7 @@ class World:
         attempts: what it does and to what, by a person's words.
         harmless: those that run without a jail, too.
         stray: a descriptor that was left inheritable.
+        shared: a folder that is served to the guest.
     """
 
     folder: Path
@@ -61,6 +63,7 @@ class World:
     attempts: Mapping[str, tuple[str, str]]
     harmless: frozenset[str]
     stray: int
+    shared: Path
     launcher: Path = field(default=Path())
 
 
@@ -84,7 +87,11 @@ def world() -> Generator[World]:
         stray = os.open(secret, os.O_RDONLY)
         stack.callback(os.close, stray)
         attempts, harmless = _attempts(folder, secret, victim.pid, stray, stack)
-        yield World(folder, program, attempts, harmless, stray, built)
+        shared = folder / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        (shared / "file").touch()
+        yield World(folder, program, attempts, harmless, stray, shared, built)
 
 
 def _attempts(
@@ -214,23 +221,63 @@ async def attempt(
         return os.read(words[0], 4096).decode().strip()
 
 
+def _jail_of_virtiofsd(world: World, *, rooted: bool) -> Jail:
+    shares = (
+        Share("data", world.shared, readonly=False),
+        Share("fixed", world.shared, readonly=True),
+    )
+    return jail_of_shares(shares, world.probe, world.folder / "stage", rooted=rooted)
+
+
 def _jail(world: World, identity: Identity | None) -> Jail:
     spec = MachineSpec("probe", "amd64", 1, 1 << 27, Path(), world.folder / "stage", Path())
     return jail_of(spec, world.probe, world.probe, identity, kvm=False)
+
+
+def _becoming(who: str) -> tuple[str, ...]:
+    """What makes the launcher's user of ours."""
+    rooted = os.geteuid() == 0
+    if who == "root" and not rooted:
+        pytest.skip("needs root")
+    if who == "root" or not rooted:
+        return ()
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None
+    return (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+
+
+#: What who serves folders can before it has begun: it acts for every user of the guest, and changes its root to the folders. An ordinary user's
+#: is root in its own namespace alone, and is only told that groups were set.
+SERVING = {"become root", "become root's group", "set groups", "change the root", "the bounding set"}
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+async def test_in_the_place_of_who_serves_folders(
+    world: World, who: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = _becoming(who)
+    jail = _jail_of_virtiofsd(world, rooted=who == "root")
+    more = {
+        "write to a folder that is served": ("create_file", "/shares/data/new"),
+        "write to one that is served to read": ("create_file", "/shares/fixed/new"),
+        "leave a folder that is served": ("read_file", "/shares/data/../../../secret"),
+        "a device in a folder": ("make_device_in", "/shares/data/device"),
+    }
+    (world.shared / "new").unlink(missing_ok=True)
+    found = evolve(world, attempts={**world.attempts, **more})
+    table = {what: await attempt(found, what, jail, None, prefix) for what in found.attempts}
+    with capsys.disabled():
+        rows = [(f"attempt in virtiofsd's place, as {who}", "in the jail"), *table.items()]
+        sys.stdout.write("\n" + "\n".join(f"{what:44} {end}" for what, end in rows) + "\n")
+    assert table.pop("write to a folder that is served") == "SUCCEEDED"
+    assert {what for what, end in table.items() if "SUCCEEDED" in end} <= SERVING
 
 
 @pytest.mark.parametrize("who", ["root", "user"])
 async def test_an_escaped_guest_gets_nowhere(
     world: World, who: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rooted = os.geteuid() == 0
-    if who == "root" and not rooted:
-        pytest.skip("needs root")
-    prefix: tuple[str, ...] = ()
-    if who == "user" and rooted:
-        setpriv = shutil.which("setpriv")
-        assert setpriv is not None
-        prefix = (setpriv, "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+    prefix = _becoming(who)
     identity = allocate(world.folder / "uids") if who == "root" else None
     os.set_inheritable(world.stray, True)  # noqa: FBT003 - the mistake that is to do no harm
     try:

@@ -7,10 +7,11 @@ import resource
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from monocore_core.errors import LimitExceeded
 from monocore_core.jail import identities
-from monocore_core.jail.description import Identity, Jail, Namespaces, default_limits, words
+from monocore_core.jail.description import Identity, Jail, Namespaces, SharedFolder, default_limits, words
 from monocore_core.jail.seccomp import Calls
 from monocore_core.jail.start import parse_report
 from monocore_core.model.security import ALWAYS, JailMode, Layer, Security
@@ -35,7 +36,7 @@ def test_words_say_everything() -> None:
         f"--namespaces {0x20000 | 0x20000000 | 0x40000000 | 0x8000000 | 0x4000000}",
         "--parent 11",
         "--seccomp 4",
-        "--root /stage --proc",
+        "--root /stage --proc /proc",
         "--link usr/lib /lib",
         "--show /usr/lib /usr/lib",
         "--device /dev/null",
@@ -47,6 +48,29 @@ def test_words_say_everything() -> None:
         assert wanted in text
     assert "--connects" not in text
     assert "--tap" not in text
+
+
+def test_words_of_who_serves_folders() -> None:
+    shared = (
+        SharedFolder(Path("/srv/a"), Path("/shares/a"), readonly=False, hidden=(Path("/shares/a/h"),)),
+        SharedFolder(Path("/srv/b"), Path("/shares/b"), readonly=True),
+    )
+    jail = evolve(
+        WHOLE,
+        shared=shared,
+        folders=(Path("/shares"),),
+        own_processes=Path("/.proc"),
+        root_inside=True,
+        join=Path("/proc/7/ns/user"),
+    )
+    text = " ".join(words(jail, report=3, filtered=None, keep=(), parent=None))
+    for wanted in (
+        "--join /proc/7/ns/user",
+        "--proc /.proc --folder /shares",
+        "--share /srv/a /shares/a --cover /shares/a/h --share-read /srv/b /shares/b",
+        "--root-inside",
+    ):
+        assert wanted in text
 
 
 def test_without_namespaces_nothing_is_mounted_and_nobody_else_become() -> None:

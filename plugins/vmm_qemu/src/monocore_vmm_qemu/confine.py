@@ -7,15 +7,13 @@ The list of calls was made by tracing QEMU 7.2 through this backend's tests, and
 from __future__ import annotations
 
 import errno
-import os
 import stat
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from attrs import evolve
 
-from monocore_core.jail import Calls, Condition, Identity, Jail, Namespaces
+from monocore_core.jail import Calls, Condition, Identity, Jail, Namespaces, libraries, outermost
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import UserMode
 from monocore_core.model.rootfs import DiskFormat
@@ -59,11 +57,11 @@ _SOCKETS: Final = (
 )
 _CAP_NET_BIND_SERVICE = 10
 _PRIVILEGED_PORTS = 1024
-_TRIPLETS: Final = {"x86_64": "x86_64-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 _KVM = Path("/dev/kvm")
 _GROUP, _EVERYBODY = stat.S_IRGRP | stat.S_IWGRP, stat.S_IROTH | stat.S_IWOTH
 _DEVICES = (Path("/dev/null"), Path("/dev/urandom"))
-_DATA = ("share/qemu", "share/seabios", "lib/ipxe/qemu")
+#: Firmware and tables, below the prefix of the program.
+DATA = ("share/qemu", "share/seabios", "lib/ipxe/qemu")
 
 
 def jail_of(spec: MachineSpec, binary: Path, kernel: Path, identity: Identity | None, *, kvm: bool) -> Jail:
@@ -76,7 +74,7 @@ def jail_of(spec: MachineSpec, binary: Path, kernel: Path, identity: Identity | 
         identity: its own; None for an ordinary user, whose namespace shows no other.
         kvm: whether it uses it.
     """
-    shown, links = libraries(binary)
+    shown, links = libraries(binary, data=DATA)
     backing = (file for disk in spec.disks if disk.format is DiskFormat.QCOW2 for file in disk.files)
     namespaces = (
         Namespaces.MOUNT | Namespaces.PROCESSES | Namespaces.IPC | Namespaces.UTS | Namespaces.NETWORK
@@ -88,7 +86,7 @@ def jail_of(spec: MachineSpec, binary: Path, kernel: Path, identity: Identity | 
         stage=spec.directory,
         calls=CALLS,
         identity=identity,
-        shown=_outermost((*shown, binary, kernel, *backing)),
+        shown=outermost((*shown, binary, kernel, *backing)),
         links=links,
         devices=(*_DEVICES, _KVM) if kvm else _DEVICES,
     )
@@ -104,39 +102,6 @@ def kvm_groups(device: Path = _KVM) -> tuple[int, ...] | None:
     if found.st_mode & _EVERYBODY == _EVERYBODY:
         return ()
     return (found.st_gid,) if found.st_mode & _GROUP == _GROUP and found.st_gid else None
-
-
-def libraries(binary: Path, root: Path = Path("/")) -> tuple[tuple[Path, ...], Mapping[Path, str]]:
-    """Folders with what a program of the system needs to run, and the links that lead there.
-
-    Args:
-        binary: the program. One that is not of the system has its own beside it.
-        root: in whose place ``/`` stands.
-    """
-    triplet = _TRIPLETS.get(os.uname().machine, "")
-    links: dict[Path, str] = {}
-    shown: list[Path] = []
-    for name in ("lib", "lib64", "usr/lib64"):
-        path = root / name
-        if path.is_symlink():
-            links[path] = os.fspath(path.readlink())
-        elif path.is_dir():
-            below = path / triplet
-            shown.append(below if triplet and below.is_dir() else path)
-    usr = root / "usr/lib"
-    shown.append(usr / triplet if triplet and (usr / triplet).is_dir() else usr)
-    prefix = binary.parent.parent
-    if prefix not in (root, root / "usr"):
-        shown += [prefix / "lib", prefix / "lib64"]
-    shown += [place / data for place in {root / "usr", prefix} for data in _DATA]
-    shown.append(root / "etc/ld.so.cache")
-    return tuple(sorted({path for path in shown if path.exists() and path not in links})), links
-
-
-def _outermost(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Without those that are shown with a folder above them."""
-    unique = set(paths)
-    return tuple(sorted(path for path in unique if not unique & set(path.parents)))
 
 
 def _with_sockets(jail: Jail, attachment: UserMode) -> Jail:

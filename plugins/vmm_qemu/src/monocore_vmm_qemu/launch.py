@@ -103,8 +103,8 @@ class Launcher:
                 monitor = stack.enter_context(sockets.listen(spec.directory, sockets.QMP_SOCKET))
                 shares_fd: int | None = None
                 if spec.shares:
-                    server, shares_fd = shares.serve(
-                        spec.directory, spec.shares, self.options.virtiofsd, stack
+                    server, shares_fd = await shares.serve(
+                        self.jailer, spec.directory, spec.shares, self.options.virtiofsd, stack
                     )
                 state = _state(image, stack) if copied else None
                 facts = evolve(

@@ -188,7 +188,7 @@ class Running:
         """Wait for QEMU's end. Without its folders it is useless, so it is ended when their server ends before it.
 
         Returns:
-            What the server said then, else None.
+            What the server said then, or what its jail did to it, else None.
         """
         if self.shares is None:
             await self.process.wait()
@@ -198,7 +198,7 @@ class Running:
             await asyncio.wait((server, qemu), return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait((qemu,), timeout=0 if qemu.done() else _DRAIN)
             if qemu.done():
-                return None
+                return self.shares.violation()
             self.process.signal(signal.SIGKILL)
             await self.process.wait()
             return server.result()

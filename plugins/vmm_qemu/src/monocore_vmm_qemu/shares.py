@@ -18,11 +18,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from monocore_core.errors import MachineError, Unsupported
+from monocore_core.jail import Jailer, Run
 from monocore_core.model.machine import Share
 from monocore_core.vmmkit import process
 from monocore_core.vmmkit.console import LastWords
 from monocore_vmm_qemu import sockets
-from monocore_vmm_qemu.virtiofsd import INSTALL_HINT, arguments, find_virtiofsd, flavour
+from monocore_vmm_qemu.confine_shares import SHARES, jail_of_shares
+from monocore_vmm_qemu.virtiofsd import INSTALL_HINT, Flavour, arguments, find_virtiofsd, flavour
 
 #: The folder of a machine that the shares are put together in; empty but for the server.
 STAGE = "shares"
@@ -46,9 +48,15 @@ class ShareServer:
         self._stage = stage
 
     async def ended(self) -> str:
-        """Wait for its end; gives its last words."""
+        """Wait for its end; gives its last words, or what the jail did to it."""
         await self._child.wait()
-        return self._words.last_line()
+        return self.violation() or self._words.last_line()
+
+    def violation(self) -> str | None:
+        """That the jail has ended it, in words, when it has."""
+        if self._child.status != -signal.SIGSYS:
+            return None
+        return "virtiofsd made a system call that its jail does not allow (the host's audit log names it)"
 
     async def close(self, grace: float = _GRACE) -> None:
         """Wait ``grace`` seconds until it has followed its QEMU, then end it. A repeat does nothing."""
@@ -69,19 +77,20 @@ class ShareServer:
         self._words.close()
 
 
-def serve(
-    folder: Path, shares: Sequence[Share], program: Path | None, stack: ExitStack
+async def serve(
+    jailer: Jailer, folder: Path, shares: Sequence[Share], program: Path | None, stack: ExitStack
 ) -> tuple[ShareServer, int]:
     """Serve shares; gives the server, and the descriptor of QEMU's end of the connection, which ``stack`` closes.
 
     Args:
+        jailer: starts the server, in a jail where there are some.
         folder: of the machine.
         shares: to serve.
         program: virtiofsd, when configured.
         stack: of the launch.
 
     Raises:
-        Unsupported: there is no virtiofsd.
+        Unsupported: there is no virtiofsd, or a layer of the jail is required and cannot be had.
         MachineError: it could not be started.
     """
     found = find_virtiofsd(program)
@@ -93,6 +102,32 @@ def serve(
     ours = stack.enter_context(sockets.connect(folder, sockets.SHARES_SOCKET))
     ours.settimeout(None)
     (folder / sockets.SHARES_SOCKET).unlink()
+    try:
+        stage.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise MachineError(f"{stage}: {error.strerror}") from error
+    program = found.resolve()
+    jail = jail_of_shares(shares, program, stage, which, rooted=os.geteuid() == 0)
+    argv = (os.fspath(program), *arguments(which, SHARES, listener.fileno(), jailed=True))
+    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    said = LastWords(read)
+    run = Run(
+        argv, write, (listener.fileno(), read), tied=False, bare=_bare(found, which, stage, shares, listener)
+    )
+    try:
+        jailed = await jailer.start(run, jail)
+    except BaseException:
+        said.close()
+        raise
+    finally:
+        os.close(write)
+    return ShareServer(jailed.process, said, stage), ours.fileno()
+
+
+def _bare(
+    program: Path, which: Flavour, stage: Path, shares: Sequence[Share], listener: socket.socket
+) -> tuple[str, ...]:
+    """The server without a jail: in a mount namespace of its own, and in its own sandbox."""
     asked = [
         {
             "tag": share.tag,
@@ -104,22 +139,4 @@ def serve(
     ]
     request = json.dumps({"stage": os.fspath(stage), "shares": asked})
     words = arguments(which, stage, listener.fileno())
-    argv = [sys.executable, "-I", "-S", str(_ENTER), request, str(found), *words]
-    try:
-        stage.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise MachineError(f"{stage}: {error.strerror}") from error
-    return _start(argv, listener, stage), ours.fileno()
-
-
-def _start(argv: list[str], listener: socket.socket, stage: Path) -> ShareServer:
-    read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    said = LastWords(read)
-    try:
-        child = process.spawn(argv, stderr=write, inherit=(listener.fileno(), read), tied=False)
-    except BaseException:
-        said.close()
-        raise
-    finally:
-        os.close(write)
-    return ShareServer(child, said, stage)
+    return (sys.executable, "-I", "-S", os.fspath(_ENTER), request, os.fspath(program), *words)

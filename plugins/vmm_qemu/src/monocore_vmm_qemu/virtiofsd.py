@@ -70,25 +70,29 @@ def flavour_of(help_text: str) -> Flavour | None:
     return Flavour.C if "-o source=" in help_text or _GROUPS_KEPT in help_text else None
 
 
-def arguments(which: Flavour, stage: Path, listener: int) -> list[str]:
+def arguments(which: Flavour, stage: Path, listener: int, *, jailed: bool = False) -> list[str]:
     """Its words: serve ``stage`` to one client of the listening socket ``listener``, then end.
 
-    Device nodes cannot be made: whoever may reach the folder on the host could use them there.
+    Device nodes cannot be made: whoever may reach the folder on the host could use them there. In a jail, which has its namespaces and limits
+    already, it changes its root alone.
     """
+    sandbox = "chroot" if jailed else "namespace"
     if which is Flavour.RUST:
         return [
             f"--fd={listener}",
             f"--shared-dir={stage}",
             "--cache=auto",
-            "--sandbox=namespace",
+            f"--sandbox={sandbox}",
             "--announce-submounts",
             "--xattr",
             "--modcaps=-mknod",
             "--log-level=error",
+            *(["--rlimit-nofile=0"] if jailed else []),
         ]
     return [
         "-f",
         f"--fd={listener}",
         "-o", f"source={stage}",
-        "-o", "cache=auto,sandbox=namespace,announce_submounts,xattr,modcaps=-mknod,log_level=err",
+        *(["--rlimit-nofile=0"] if jailed else []),
+        "-o", f"cache=auto,sandbox={sandbox},announce_submounts,xattr,modcaps=-mknod,log_level=err",
     ]  # fmt: skip
