@@ -44,3 +44,11 @@ def release(identity: Identity | None) -> None:
     """Let go of our hold on an id; the program's own remains."""
     if identity is not None:
         os.close(identity.lock)
+
+
+def knows_ids(mapping: str, first: int, count: int) -> bool:
+    """Whether a user namespace has all ids of a range, by its ``uid_map`` or ``gid_map``: user_namespaces(7). Pure."""
+    rows = (line.split() for line in mapping.splitlines())
+    return any(
+        int(inside) <= first and first + count <= int(inside) + int(length) for inside, _, length in rows
+    )

@@ -11,6 +11,7 @@ from monocore_core.concurrency import in_thread
 from monocore_core.errors import MonocoreError, Unsupported
 from monocore_core.jail.build import launcher
 from monocore_core.jail.description import Jail
+from monocore_core.jail.identities import COUNT, FIRST, knows_ids
 from monocore_core.jail.start import Jailed, JailError, start
 from monocore_core.model.events import Listener, Warned
 from monocore_core.model.security import JailMode, Layer, Security
@@ -116,8 +117,10 @@ class Jailer:
             except Unsupported:
                 await jailed.end()
                 raise
-            if problem:
-                self._warn(f"machines run with less of a jail than could be: {problem}")
+            lacking = attempt.layers(landlock=False, seccomp=attempt.calls is not None) - jailed.layers
+            reason = problem or (f"this kernel has no {', '.join(sorted(lacking))}" if lacking else "")
+            if reason:
+                self._warn(f"machines run with less of a jail than could be: {reason}")
             return jailed
         return problem
 
@@ -134,5 +137,7 @@ class Jailer:
 
 
 def may_become_others() -> bool:
-    """Whether we can give a sandbox a user id of its own."""
-    return os.geteuid() == 0
+    """Whether we can give a sandbox a user id of its own: root, and not of a user namespace that knows no more than some ids."""
+    return os.geteuid() == 0 and all(
+        knows_ids(Path("/proc/self", name).read_text(), FIRST, COUNT) for name in ("uid_map", "gid_map")
+    )

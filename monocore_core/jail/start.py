@@ -25,6 +25,7 @@ _PATIENCE = 30.0
 _MAX_REPORT = 4096
 _PID = re.compile(r"^pid ([0-9]{1,10})$", re.MULTILINE)
 _LANDLOCK = re.compile(r"^landlock ([0-9]{1,4})$", re.MULTILINE)
+_NO_SECCOMP = re.compile(r"^seccomp 0$", re.MULTILINE)
 _ERROR = re.compile(r"^error (.*)$", re.MULTILINE)
 
 
@@ -40,11 +41,13 @@ class Report:
         pid: of the program, as the host sees it; None when it got no further.
         landlock: version of the kernel's, 0 when it has none.
         problem: what went wrong, or "".
+        filtered: False: the kernel takes no list of calls.
     """
 
     pid: int | None
     landlock: int
     problem: str
+    filtered: bool = True
 
 
 @frozen
@@ -69,7 +72,10 @@ def parse_report(text: str) -> Report:
     """From the launcher's lines. Pure."""
     pid, landlock, problem = _PID.search(text), _LANDLOCK.search(text), _ERROR.search(text)
     return Report(
-        int(pid[1]) if pid else None, int(landlock[1]) if landlock else 0, problem[1] if problem else ""
+        int(pid[1]) if pid else None,
+        int(landlock[1]) if landlock else 0,
+        problem[1] if problem else "",
+        filtered=_NO_SECCOMP.search(text) is None,
     )
 
 
@@ -135,7 +141,8 @@ def _begun(report: Report, launcher: int, jail: Jail, *, seccomp: bool) -> Jaile
     if report.pid != launcher:
         os.waitpid(launcher, 0)  # it closed the report by ending
     process = Process(report.pid, start_time(report.pid) or 0, watch(report.pid), child=True)
-    return Jailed(process, jail.layers(landlock=report.landlock > 0, seccomp=seccomp))
+    layers = jail.layers(landlock=report.landlock > 0, seccomp=seccomp and report.filtered)
+    return Jailed(process, layers)
 
 
 def _end(launcher: int, pid: int | None) -> None:

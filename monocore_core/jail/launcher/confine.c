@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "jail.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -111,7 +112,7 @@ int restrict_files(const struct jail *jail)
 	return (int)version;
 }
 
-void filter_calls(int descriptor)
+bool filter_calls(int descriptor)
 {
 	static struct sock_filter steps[BPF_MAXINSNS];
 	ssize_t size = pread(descriptor, steps, sizeof steps, 0);
@@ -121,6 +122,9 @@ void filter_calls(int descriptor)
 		refuse("not a seccomp program:", "its size");
 	program.len = (unsigned short)((size_t)size / sizeof *steps);
 	/* LOG: whoever reads the host's audit log learns which call it was */
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) < 0)
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &program) == 0)
+		return true;
+	if (errno != ENOSYS && errno != EINVAL)
 		fail("set", "the seccomp filter");
+	return false; /* not in this kernel, or not for us */
 }

@@ -81,6 +81,6 @@ void keep_descriptors(const struct jail *jail);
 
 /* confine.c */
 int restrict_files(const struct jail *jail);
-void filter_calls(int descriptor);
+bool filter_calls(int descriptor);
 
 #endif

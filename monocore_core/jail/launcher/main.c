@@ -83,8 +83,8 @@ static _Noreturn void run(struct jail *jail, int tied)
 	if (jail->landlock)
 		say("landlock %d\n", restrict_files(jail));
 	keep_descriptors(jail);
-	if (jail->filter >= 0)
-		filter_calls(jail->filter);
+	if (jail->filter >= 0 && !filter_calls(jail->filter))
+		say("seccomp %d\n", 0);
 	execve(jail->program[0], jail->program, environment);
 	fail("run", jail->program[0]);
 }

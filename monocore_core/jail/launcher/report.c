@@ -1,4 +1,4 @@
-/* Words to whoever started us, a line each: "pid N", "landlock N", "error TEXT". */
+/* Words to whoever started us, a line each: "pid N", "landlock N", "seccomp 0", "error TEXT". */
 #define _GNU_SOURCE
 #include "jail.h"
 

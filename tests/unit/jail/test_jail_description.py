@@ -113,6 +113,22 @@ def test_no_core_goes_to_a_program_either() -> None:
 def test_reports(text: str, report: tuple[int | None, int, str]) -> None:
     found = parse_report(text)
     assert (found.pid, found.landlock, found.problem) == report
+    assert found.filtered
+    assert not parse_report(f"{text}seccomp 0\n").filtered
+
+
+@pytest.mark.parametrize(
+    ("mapping", "known"),
+    [
+        ("         0          0 4294967295\n", True),
+        ("0 1000 1\n1 100000 65536\n", False),
+        ("0 1000 1\n2046820352 100000 65536\n", True),
+        ("0 1000 1\n2046820352 100000 65535\n", False),
+        ("", False),
+    ],
+)
+def test_ids_that_a_user_namespace_does_not_know_are_given_to_nobody(mapping: str, known: bool) -> None:
+    assert identities.knows_ids(mapping, identities.FIRST, identities.COUNT) is known
 
 
 def test_no_two_sandboxes_have_one_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
