@@ -53,7 +53,7 @@ class Security:
         require: layers without which no machine is started.
     """
 
-    jail: JailMode = JailMode.OFF
+    jail: JailMode = JailMode.AUTO
     require: tuple[Layer, ...] = ()
 
     def missing(self, layers: frozenset[Layer]) -> frozenset[Layer]:
