@@ -28,7 +28,7 @@ from monocore_core.jail.identities import allocate, release
 from monocore_core.jail.jailer import Jailer, Run, may_become_others
 from monocore_core.jail.programs import libraries, outermost
 from monocore_core.jail.seccomp import Calls, Condition
-from monocore_core.jail.start import Jailed, JailError, start
+from monocore_core.jail.start import Jailed, JailError, start, start_now
 
 __all__ = [
     "Calls",
@@ -48,4 +48,5 @@ __all__ = [
     "outermost",
     "release",
     "start",
+    "start_now",
 ]

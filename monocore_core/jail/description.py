@@ -84,6 +84,7 @@ class Jail:
         stage: an empty folder, or one that nobody needs to see: its root is mounted there, where no other process sees it.
         identity: who it becomes; None: it stays who we are.
         shown: files and folders of the host that it reads and executes, under the same names.
+        placed: the same under other names: on the host, and in the jail.
         links: symbolic links, by name; what they say.
         folders: that are empty.
         shared: folders of others that it serves.
@@ -97,6 +98,7 @@ class Jail:
         own_processes: where it sees its own process, as ``/proc`` shows it.
         root_inside: whether it is root in a user namespace of its own: no other id is known there.
         join: path of a user namespace of ours that it enters first.
+        landlock: whether it is used where the kernel has it; a program that mounts cannot be under it.
         divisible: whether something of it is of use where no namespaces can be made.
         excused: layers that it cannot have by its nature, whatever is required of machines.
     """
@@ -106,6 +108,7 @@ class Jail:
     calls: Calls | None
     identity: Identity | None = None
     shown: tuple[Path, ...] = ()
+    placed: tuple[tuple[Path, Path], ...] = ()
     links: Mapping[Path, str] = field(factory=dict[Path, str])
     folders: tuple[Path, ...] = ()
     shared: tuple[SharedFolder, ...] = ()
@@ -118,6 +121,7 @@ class Jail:
     own_processes: Path = Path("/proc")
     root_inside: bool = False
     join: Path | None = None
+    landlock: bool = True
     divisible: bool = True
     excused: frozenset[Layer] = frozenset()
 
@@ -167,7 +171,8 @@ def words(
         keep: descriptors that the program has.
         parent: process to die with.
     """
-    told = ["--report", str(report), "--namespaces", str(int(jail.namespaces)), "--landlock"]
+    told = ["--report", str(report), "--namespaces", str(int(jail.namespaces))]
+    told += ["--landlock"] if jail.landlock else []
     told += ["--oom", str(jail.badness)]
     if parent is not None:
         told += ["--parent", str(parent)]
@@ -188,6 +193,8 @@ def _seen(jail: Jail) -> list[str]:
             told += ["--link", source, os.fspath(target)]
     for path in jail.shown:
         told += ["--show", os.fspath(path), os.fspath(path)]
+    for place, name in jail.placed:
+        told += ["--show", os.fspath(place), os.fspath(name)]
     for device in jail.devices:
         told += ["--device", os.fspath(device)]
     for share in jail.shared:

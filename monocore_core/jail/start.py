@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import select
 import signal
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ from monocore_core.vmmkit.process import Process
 
 #: Seconds for the launcher to do its milliseconds of work, on a host that is very busy.
 _PATIENCE = 30.0
+_LATE = f"the jail was not made within {_PATIENCE:g} seconds"
 #: Bytes of its report.
 _MAX_REPORT = 4096
 _PID = re.compile(r"^pid ([0-9]{1,10})$", re.MULTILINE)
@@ -103,23 +106,10 @@ async def start(
     Raises:
         JailError: the jail could not be made, with the launcher's words. Nothing of it remains.
     """
-    program = compile_filter(jail.calls, os.uname().machine) if jail.calls is not None else None
     with ExitStack() as stack:
-        read, write = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(read, False)
-        stack.callback(os.close, read)
-        with ExitStack() as ours:
-            ours.callback(os.close, write)
-            filtered = _filter_file(program, ours) if program is not None else None
-            told = words(
-                jail,
-                report=write,
-                filtered=filtered,
-                keep=tuple(inherit),
-                parent=os.getpid() if tied else None,
-            )
-            passed = [write, *inherit, *_also(filtered, jail)]
-            pid = _spawn([*prefix, os.fspath(launcher), *told, "--", *argv], stderr, passed)
+        pid, read = _launch(
+            launcher, jail, argv, stack, stderr=stderr, inherit=inherit, prefix=prefix, tied=tied
+        )
         first = os.pidfd_open(pid)
         stack.callback(os.close, first)
         reading = asyncio.ensure_future(_report(read))
@@ -131,18 +121,81 @@ async def start(
             await asyncio.wait([reading])
             _end(pid, None if reading.cancelled() or reading.exception() else reading.result().pid)
             raise
-        return _begun(report, pid, jail, seccomp=program is not None)
+        running = _begun(report, pid)
+    process = Process(running, start_time(running) or 0, watch(running), child=True)
+    return Jailed(process, _layers(jail, report))
 
 
-def _begun(report: Report, launcher: int, jail: Jail, *, seccomp: bool) -> Jailed:
+def start_now(
+    launcher: Path, jail: Jail, argv: Sequence[str], *, stderr: int, inherit: Sequence[int]
+) -> tuple[int, frozenset[Layer]]:
+    """As :func:`start`, for a program without an event loop; gives the number of the process, a child of ours, and its layers.
+
+    Raises:
+        JailError: the jail could not be made. Nothing of it remains.
+    """
+    with ExitStack() as stack:
+        pid, read = _launch(
+            launcher, jail, argv, stack, stderr=stderr, inherit=inherit, prefix=(), tied=False
+        )
+        deadline = time.monotonic() + _PATIENCE
+        said = b""
+        while len(said) < _MAX_REPORT:
+            readable, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                _end(pid, parse_report(said.decode(errors="replace")).pid)
+                raise JailError(_LATE)
+            piece = os.read(read, _MAX_REPORT)
+            if not piece:
+                break
+            said += piece
+    report = parse_report(said.decode(errors="replace"))
+    return _begun(report, pid), _layers(jail, report)
+
+
+def _launch(
+    launcher: Path,
+    jail: Jail,
+    argv: Sequence[str],
+    stack: ExitStack,
+    *,
+    stderr: int,
+    inherit: Sequence[int],
+    prefix: Sequence[str],
+    tied: bool,
+) -> tuple[int, int]:
+    """The launcher's process, and where its report comes from, which ``stack`` closes."""
+    program = compile_filter(jail.calls, os.uname().machine) if jail.calls is not None else None
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    stack.callback(os.close, read)
+    with ExitStack() as ours:
+        ours.callback(os.close, write)
+        filtered = _filter_file(program, ours) if program is not None else None
+        told = words(
+            jail,
+            report=write,
+            filtered=filtered,
+            keep=tuple(inherit),
+            parent=os.getpid() if tied else None,
+        )
+        passed = [write, *inherit, *_also(filtered, jail)]
+        return _spawn([*prefix, os.fspath(launcher), *told, "--", *argv], stderr, passed), read
+
+
+def _begun(report: Report, launcher: int) -> int:
+    """The program's process, when it runs."""
     if report.problem or report.pid is None:
         _end(launcher, report.pid)
         raise JailError(f"the jail could not be made: {report.problem or 'its launcher ended'}")
     if report.pid != launcher:
         os.waitpid(launcher, 0)  # it closed the report by ending
-    process = Process(report.pid, start_time(report.pid) or 0, watch(report.pid), child=True)
-    layers = jail.layers(landlock=report.landlock > 0, seccomp=seccomp and report.filtered)
-    return Jailed(process, layers)
+    return report.pid
+
+
+def _layers(jail: Jail, report: Report) -> frozenset[Layer]:
+    known = jail.calls is not None and compile_filter(jail.calls, os.uname().machine) is not None
+    return jail.layers(landlock=report.landlock > 0, seccomp=known and report.filtered)
 
 
 def _end(launcher: int, pid: int | None) -> None:
@@ -211,7 +264,7 @@ async def _report(pipe: int) -> Report:
                     break
                 said += piece
     except TimeoutError as error:
-        raise JailError(f"the jail was not made within {_PATIENCE:g} seconds") from error
+        raise JailError(_LATE) from error
     return parse_report(said.decode(errors="replace"))
 
 

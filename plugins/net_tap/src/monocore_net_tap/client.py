@@ -20,6 +20,7 @@ from monocore_core.serde import unstructure
 from monocore_core.vmmkit import sockets
 from monocore_net_tap.messages import MAX_MESSAGE, SOCKET, Message, decode, encode, result, serves
 from monocore_net_tap.options import TapOptions
+from monocore_net_tap.uplink.confine import Confinement
 
 LOG = "keeper.log"
 _START_LOCK = "start.lock"
@@ -40,11 +41,13 @@ class Client:
     Args:
         state: folder of the backend.
         options: with which a keeper is started.
+        confinement: of what it starts.
     """
 
-    def __init__(self, state: Path, options: TapOptions) -> None:
+    def __init__(self, state: Path, options: TapOptions, confinement: Confinement) -> None:
         self._state = state
         self._options = options
+        self._confinement = confinement
 
     async def ask(self, request: Mapping[str, object], *, start: bool = False) -> tuple[Message, int | None]:
         """Send a request; gives the answer and the descriptor that came with it.
@@ -131,6 +134,7 @@ class Client:
         words = [
             sys.executable, "-P", "-m", "monocore_net_tap.keeper",
             str(self._state), json.dumps(unstructure(self._options)), str(told),
+            json.dumps(unstructure(self._confinement)),
         ]  # fmt: skip
         try:
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The process that keeps the namespace of one monocore home: ``python -m monocore_net_tap.keeper STATE OPTIONS READY-FD``.
+"""The process that keeps the namespace of one monocore home: ``python -m monocore_net_tap.keeper STATE OPTIONS READY-FD CONFINEMENT``.
 
 It is started by the first sandbox that needs it, ends some time after the last has left, and is the only one that changes anything. A
 small parent starts it again when it was killed, or when the uplink has failed; killing both loses nothing either: who has attached a sandbox, or
@@ -28,6 +28,7 @@ from monocore_net_tap.options import TapOptions
 from monocore_net_tap.records import Records
 from monocore_net_tap.serving import AGAIN, MOST_CLIENTS, Keeper, say
 from monocore_net_tap.setting import Setting, prepare
+from monocore_net_tap.uplink.confine import Confinement
 
 LOCK = "keeper.lock"
 #: Starts within a minute after which the parent gives up.
@@ -43,6 +44,7 @@ def main(words: list[str]) -> int:
         structure(json.loads(words[1]), TapOptions, "the options"),
         int(words[2]),
     )
+    confinement = structure(json.loads(words[3]), Confinement, "the confinement")
     os.umask(0o077)
     lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _alone(state, lock):
@@ -57,7 +59,7 @@ def main(words: list[str]) -> int:
         starts.append(time.monotonic())
         child = os.fork()
         if child == 0:
-            os._exit(_child(state, options, ready))
+            os._exit(_child(state, options, confinement, ready))
         if ready >= 0:
             os.close(ready)
             ready = -1
@@ -89,14 +91,13 @@ def _ended(child: int) -> int:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _child(state: Path, options: TapOptions, ready: int) -> int:
+def _child(state: Path, options: TapOptions, confinement: Confinement, ready: int) -> int:
     error: MonocoreError
     syscalls.die_with_parent(signal.SIGKILL)
     try:
         records = Records(state)
-        setting = prepare(
-            state, records, options
-        )  # before there is a second thread: a user namespace is joined
+        # before there is a second thread: a user namespace is joined
+        setting = prepare(state, records, options, confinement)
         return asyncio.run(_work(setting, state, records, options, ready))
     except MonocoreError as known:
         error = known

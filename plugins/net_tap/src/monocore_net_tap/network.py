@@ -30,6 +30,7 @@ from monocore_core.serde import structure, unstructure
 from monocore_net_tap import records
 from monocore_net_tap.client import Absent, Client
 from monocore_net_tap.options import TapOptions
+from monocore_net_tap.uplink.confine import Confinement
 
 #: Seconds between questions for refusals, when the keeper could not be asked.
 _PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -45,7 +46,7 @@ class TapNetwork:
 
     def __init__(self, host: Host, options: TapOptions) -> None:
         self._host = host
-        self._client = Client(host.state, options)
+        self._client = Client(host.state, options, Confinement(host.security, str(host.cache)))
         self._taps: dict[str, int] = {}
         #: Keys whose refusals are told: also those whose tap a VMM has already, which another process has attached.
         self._attached: set[str] = set()

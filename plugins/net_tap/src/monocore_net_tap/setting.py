@@ -16,6 +16,7 @@ from monocore_net_tap.options import TapOptions, UplinkKind
 from monocore_net_tap.records import Records
 from monocore_net_tap.resolver.hostconf import host_resolvers
 from monocore_net_tap.uplink import Uplink
+from monocore_net_tap.uplink.confine import Confinement
 from monocore_net_tap.uplink.hosttable import HostEnd
 from monocore_net_tap.uplink.none import NoUplink
 from monocore_net_tap.uplink.pasta import PastaUplink
@@ -42,7 +43,7 @@ class Setting:
     home: bytes
 
 
-def prepare(state: Path, records: Records, options: TapOptions) -> Setting:
+def prepare(state: Path, records: Records, options: TapOptions, confinement: Confinement) -> Setting:
     """Find or make everything, and join the namespaces.
 
     Raises:
@@ -60,7 +61,9 @@ def prepare(state: Path, records: Records, options: TapOptions) -> Setting:
         holder = hold(records.set_holder, rootless=rootless)
     with ExitStack() as undo:
         undo.callback(abandon, holder, records)
-        uplink = _open_uplink(kind, holder, state, pools, [*taken, pool], rootless=rootless)
+        uplink = _open_uplink(
+            kind, holder, state, pools, [*taken, pool], confinement=confinement, rootless=rootless
+        )
         undo.callback(uplink.close)
         if reason:
             uplink.facts = (*uplink.facts, reason)
@@ -97,6 +100,7 @@ def _open_uplink(
     pools: tuple[IPv4Network, IPv6Network],
     taken: list[IPv4Network],
     *,
+    confinement: Confinement,
     rootless: bool,
 ) -> Uplink:
     if kind is UplinkKind.NONE:
@@ -107,4 +111,4 @@ def _open_uplink(
     network = next(allocate.slirp_networks(taken))
     if kind is UplinkKind.PASTA:
         return PastaUplink(holder, state, network)
-    return SlirpUplink(holder, state, network, rootless=rootless)
+    return SlirpUplink(holder, state, network, confinement, rootless=rootless)

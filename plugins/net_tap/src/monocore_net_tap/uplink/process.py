@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Protocol
 
 from monocore_core.model.network import Publish
 from monocore_core.model.policy import Address
@@ -21,6 +22,27 @@ from monocore_net_tap.uplink import INTERFACE, Act
 #: The network of slirp4netns' IPv6, which cannot be chosen; of pasta's, for which it is as good as another.
 SIX = IPv6Network("fd00::/64")
 _ENDS_WITHIN = 2.0
+
+
+class Carrier(Protocol):
+    """What is used of a process that carries packets: :class:`subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send one."""
+        ...
+
+    def kill(self) -> None:
+        """Send the last one."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended, and collect it."""
+        ...
 
 
 class ProcessUplink:
@@ -37,7 +59,7 @@ class ProcessUplink:
     kind = ""
     interface = INTERFACE
     masquerade = True
-    process: subprocess.Popen[bytes]
+    process: Carrier
 
     def __init__(self, network: IPv4Network, *, six: bool) -> None:
         self._six = six
@@ -106,7 +128,7 @@ def leads_out_by_six() -> bool:
     return any(each[0] == "0" * 32 and each[1] == "00" and each[-1] != "lo" for each in fields)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: Carrier) -> None:
     """End a process of ours, gently at first."""
     process.send_signal(signal.SIGTERM)
     try:

@@ -8,21 +8,18 @@ alone, and with the loopback shut off it loses the answers to datagrams from the
 from __future__ import annotations
 
 import os
-import select
-import shutil
-import subprocess
+from collections.abc import Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from monocore_core.errors import MachineError, Unsupported
 from monocore_net_tap.holder import Holder
-from monocore_net_tap.uplink import INTERFACE
+from monocore_net_tap.uplink import Act
+from monocore_net_tap.uplink.confine import Confinement
 from monocore_net_tap.uplink.process import ProcessUplink, leads_out_by_six
+from monocore_net_tap.uplink.resolvers import ResolverFile
+from monocore_net_tap.uplink.slirpstart import PROGRAM, Start, start
 
-PROGRAM = "slirp4netns"
-_LOG = "slirp.log"
-_READY_WITHIN = 10.0
-_MTU = 65520
+__all__ = ["PROGRAM", "SlirpUplink"]
 
 
 class SlirpUplink(ProcessUplink):
@@ -30,73 +27,35 @@ class SlirpUplink(ProcessUplink):
 
     Args:
         holder: of the namespaces.
-        folder: for the log.
+        folder: for the log, and what its jail needs.
         network: that slirp uses on the uplink; it must not be in use elsewhere.
+        confinement: what is asked of its jail.
         rootless: whether the namespaces are an ordinary user's.
     """
 
     kind = PROGRAM
 
-    def __init__(self, holder: Holder, folder: Path, network: IPv4Network, *, rootless: bool) -> None:
+    def __init__(
+        self, holder: Holder, folder: Path, network: IPv4Network, confinement: Confinement, *, rootless: bool
+    ) -> None:
         super().__init__(network, six=leads_out_by_six())
         more = [f"--cidr={network}", *(["--enable-ipv6"] if self._six else [])]
-        more += [f"--userns-path={holder.user}"] if rootless else []
+        self._resolvers = ResolverFile(folder)
         try:
-            self.process, self._leave = _start(holder, folder / _LOG, more)
+            started = start(Start(holder, folder, tuple(more), self._resolvers.path, confinement, rootless))
         except BaseException:
             self._ports.close()
             raise
+        self.process, self._leave, jail = started
+        self.facts = (*self.facts, ("jail of the uplink", jail))
+
+    def watch(self, ended: Callable[[], None], act: Act) -> None:
+        """See the protocol."""
+        super().watch(ended, act)
+        self._resolvers.watch()
 
     def close(self) -> None:
         """See the protocol."""
+        self._resolvers.close()
         os.close(self._leave)
         super().close()
-
-
-def _start(holder: Holder, log: Path, more: list[str]) -> tuple[subprocess.Popen[bytes], int]:
-    """The process, ready, and the descriptor whose closing ends it, however we end."""
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise Unsupported(f"{PROGRAM} is not installed", hint=f"apt-get install {PROGRAM}")
-    leave_read, leave_write = os.pipe()
-    ready_read, ready_write = os.pipe()
-    words = [
-        program, "--configure", f"--mtu={_MTU}", "--disable-host-loopback", "--enable-seccomp",
-        f"--ready-fd={ready_write}", f"--exit-fd={leave_read}", "--netns-type=path", *more,
-        holder.network, INTERFACE,
-    ]  # fmt: skip
-    try:
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(leave_read, ready_write),
-                start_new_session=True,
-                cwd="/",
-            )
-    except BaseException:
-        os.close(leave_write)
-        os.close(ready_read)
-        raise
-    finally:
-        for descriptor in (leave_read, ready_write):
-            os.close(descriptor)
-    try:
-        _await_ready(ready_read, log)
-    except BaseException:
-        process.kill()
-        process.wait()
-        os.close(leave_write)
-        raise
-    finally:
-        os.close(ready_read)
-    return process, leave_write
-
-
-def _await_ready(descriptor: int, log: Path) -> None:
-    """Wait for slirp's ``1``."""
-    readable, _, _ = select.select([descriptor], [], [], _READY_WITHIN)
-    if not readable or os.read(descriptor, 1) != b"1":
-        raise MachineError(f"{PROGRAM} did not start: {log.read_text(errors='replace')[-400:].strip()}")
