@@ -49,14 +49,14 @@ def measure(cache: Path, quick: bool) -> Section:
         with LocalRegistry(cache / "registry") as registry:
             reference = registry.push(busybox_image(), "bench/small")
             with serving(home) as daemon:
-                monocore(home, "pull", "-q", reference)
+                command(home, "pull", "-q", reference)
                 alone = _weigh(daemon.pid)
                 words = ("run", "-d", "-m", "96m", reference, "sleep", "1000000")
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    for started in [pool.submit(monocore, home, *words) for _ in range(count)]:
+                    for started in [pool.submit(command, home, *words) for _ in range(count)]:
                         started.result()
                 loaded = _weigh(daemon.pid)
-                if len(monocore(home, "ps", "-q").split()) != count:
+                if len(command(home, "ps", "-q").split()) != count:
                     raise PeerFailed("not every sandbox idles any more")
     finally:
         shutil.rmtree(home)
@@ -85,10 +85,11 @@ def _section(alone: _Weight, loaded: _Weight, count: int) -> Section:
 
 
 @contextmanager
-def serving(home: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A daemon; at the end what runs is stopped, too."""
+def serving(home: Path, config: Path | None = None) -> Generator[subprocess.Popen[bytes]]:
+    """A daemon of that home, ended with its sandboxes."""
     reader, writer = os.pipe()
     words = [sys.executable, "-m", "monocore_core", "serve", "--home", str(home)]
+    words += ["--config", str(config)] if config is not None else []
     environ = {**os.environ, "MONOCORE_READY_FD": str(writer)}
     with (home / "daemon.log").open("wb") as log, os.fdopen(reader, "rb") as ready:
         try:
@@ -100,15 +101,15 @@ def serving(home: Path) -> Generator[subprocess.Popen[bytes]]:
                 raise PeerFailed(f"the daemon did not start: {(home / 'daemon.log').read_text()[-2000:]}")
             yield daemon
         finally:
-            monocore(home, "serve", "--stop", "--sandboxes")
+            command(home, "serve", "--stop", "--sandboxes")
             daemon.wait(_WAITING)
 
 
-def monocore(home: Path, *words: str) -> str:
-    """What a command line of that home writes.
+def command(home: Path, *words: str) -> str:
+    """What ``monocore WORDS…`` writes, over the home's daemon.
 
     Raises:
-        PeerFailed: it fails.
+        PeerFailed: it failed.
     """
     done = subprocess.run(
         [sys.executable, "-m", "monocore_core", *words],

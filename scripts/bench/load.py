@@ -19,7 +19,7 @@ from attrs import frozen
 
 from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
-from scripts.bench.daemon import monocore, serving
+from scripts.bench.daemon import command, serving
 from scripts.bench.measure import Claim, Row, Section
 from scripts.bench.peers import PeerFailed
 
@@ -83,10 +83,10 @@ def measure(cache: Path, quick: bool) -> Section:
         with LocalRegistry(cache / "registry") as registry:
             reference = registry.push(busybox_image(), "bench/small")
             with serving(home) as daemon:
-                monocore(home, "pull", "-q", reference)
+                command(home, "pull", "-q", reference)
                 words = ("run", "-d", "-m", "96m", reference, "sleep", "1000000")
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    begun = [pool.submit(monocore, home, *words) for _ in range(plan.sandboxes)]
+                    begun = [pool.submit(command, home, *words) for _ in range(plan.sandboxes)]
                     names = [one.result().strip() for one in begun]
                 outcome = asyncio.run(drive(home / "monocore.sock", daemon.pid, names, plan))
     finally:

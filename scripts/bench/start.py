@@ -6,9 +6,12 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TypeVar
+
+from attrs import evolve
 
 from monocore_core.config.values import Backends, Settings
 from monocore_core.engine import Engine
@@ -17,9 +20,12 @@ from monocore_core.model.sandbox import MIB, CommandRequest, SandboxRequest
 from monocore_core.sandbox import Sandbox
 from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
+from scripts.bench import ready
 from scripts.bench.machine import bare_machine
 from scripts.bench.measure import Claim, Row, Section, timed
 from scripts.bench.peers import PeerFailed
+
+T = TypeVar("T")
 
 TITLE = "start: `Engine.sandbox` to the first output of a command, image in the store, no network"
 MANY_TITLE = "start: copies at once"
@@ -29,31 +35,50 @@ READY, OUTPUT = 0.15, 0.15
 #: What the design asks for, MiB for each copy above the first.
 WEIGHT = 35.0
 _MEMORY = 256
-_AT_ONCE = 10
 _COMMAND = CommandRequest(args=("/bin/echo", "hello"))
 
 
 def measure(cache: Path, quick: bool) -> Section:
-    """Copies, boots and bare QEMU, in turns."""
-    return _with_home(cache, lambda home, reference: _one_by_one(home, reference, 5 if quick else 30))
+    """Copies, boots and bare QEMU, in turns; then a daemon's starts, without a pool and with one."""
+    runs = 5 if quick else 30
+    section, (rows, claims) = _with_home(
+        cache,
+        lambda home, reference: _one_by_one(home, reference, runs),
+        lambda reference: ready.one_by_one(cache, reference, runs),
+    )
+    return evolve(section, rows=(*section.rows, *rows), claims=(*section.claims, *claims))
 
 
 def many(cache: Path, quick: bool) -> Section:
-    """Ten copies at once, again and again."""
-    return _with_home(cache, lambda home, reference: _at_once(home, reference, 2 if quick else 5))
+    """Ten copies at once, again and again, and fifty; the same out of a pool."""
+    rounds, pooled = 2 if quick else 5, 5 if quick else 10
+    section, rows = _with_home(
+        cache,
+        lambda home, reference: _at_once(home, reference, {10: rounds} if quick else {10: rounds, 50: 1}),
+        lambda reference: ready.at_once(cache, reference, pooled, rounds),
+    )
+    return evolve(section, rows=(*section.rows, *rows))
 
 
 def weight(cache: Path, quick: bool) -> Section:
-    """Idle copies side by side."""
-    return _with_home(cache, lambda home, reference: _weighed(home, reference, 5 if quick else 20))
+    """Idle copies side by side, and machines that wait in a pool."""
+    section, each = _with_home(
+        cache,
+        lambda home, reference: _weighed(home, reference, 5 if quick else 50),
+        lambda reference: ready.spares_weigh(cache, reference, 5),
+    )
+    return evolve(section, notes=(*section.notes, f"a machine of a pool of 5, not in use: {each:.1f} MiB"))
 
 
-def _with_home(cache: Path, work: Callable[[Path, str], Awaitable[Section]]) -> Section:
+def _with_home(
+    cache: Path, work: Callable[[Path, str], Awaitable[Section]], further: Callable[[str], T]
+) -> tuple[Section, T]:
+    """What is measured with engines of a home, and what with daemons."""
     home = Path(tempfile.mkdtemp(dir=cache))
     try:
         with LocalRegistry(cache / "registry") as registry:
             reference = registry.push(busybox_image(), "bench/small")
-            return asyncio.run(_awaited(work(home, reference)))
+            return asyncio.run(_awaited(work(home, reference))), further(reference)
     finally:
         shutil.rmtree(home)
 
@@ -87,7 +112,7 @@ async def _one_by_one(home: Path, reference: str, runs: int) -> Section:
     rows = [Row("start", f"copy: {name}", tuple(samples), _p95(samples)) for name, samples in stages.items()]
     copy = rows[-1]
     boot = Row("start", "boot: first output", tuple(boots), _p95(boots))
-    peer = Row("start", "bare QEMU, PID 1 that reboots", tuple(bare))
+    peer = Row("start", "bare QEMU, PID 1 that reboots", tuple(bare), _p95(bare))
     ready = rows[list(stages).index("agent ready")]
     claims = (
         Claim(
@@ -100,21 +125,21 @@ async def _one_by_one(home: Path, reference: str, runs: int) -> Section:
     return Section(TITLE, (*rows, boot, peer), claims)
 
 
-async def _at_once(home: Path, reference: str, rounds: int) -> Section:
-    each: list[float] = []
-    whole: list[float] = []
+async def _at_once(home: Path, reference: str, counts: Mapping[int, int]) -> Section:
+    rows: list[Row] = []
     async with AsyncExitStack() as stack:
         engine = await _prepared(home, reference, stack)
-        for _ in range(rounds):
-            began = time.perf_counter()
-            done = await asyncio.gather(*(_started(engine, reference) for _ in range(_AT_ONCE)))
-            whole.append(time.perf_counter() - began)
-            each += [one["first output"] for one in done]
-    rows = (
-        Row("many", f"first output, {_AT_ONCE} at once", tuple(each), _p95(each)),
-        Row("many", f"all {_AT_ONCE}, started and removed", tuple(whole)),
-    )
-    return Section(MANY_TITLE, rows)
+        for count, rounds in counts.items():
+            each: list[float] = []
+            whole: list[float] = []
+            for _ in range(rounds):
+                began = time.perf_counter()
+                done = await asyncio.gather(*(_started(engine, reference) for _ in range(count)))
+                whole.append(time.perf_counter() - began)
+                each += [one["first output"] for one in done]
+            rows.append(Row("many", f"copies: first output, {count} at once", tuple(each), _p95(each)))
+            rows.append(Row("many", f"all {count}, started and removed", tuple(whole)))
+    return Section(MANY_TITLE, tuple(rows))
 
 
 async def _weighed(home: Path, reference: str, count: int) -> Section:
