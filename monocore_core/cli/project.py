@@ -68,25 +68,12 @@ def up(words: list[str], options: Globals) -> int:
 
 def down(words: list[str], options: Globals) -> int:
     """Run ``down``."""
-    parser = _parser("down", "Stop services, those that others need last.")
-    parser.add_argument(
-        "-t",
-        "--timeout",
-        "--grace",
-        dest="grace",
-        action=Value,
-        parse=parse_grace,
-        metavar="SECONDS",
-        help="until force (default: each service's stop_grace; 0: at once)",
-    )
-    parsed = parser.flags(words, options)
-    return _act("down", parsed, options, {} if parsed.grace is None else {"grace": parsed.grace})
+    return _stop("down", "Stop services, those that others need last.", words, options)
 
 
 def restart(words: list[str], options: Globals) -> int:
     """Run ``restart``."""
-    parser = _parser("restart", "Stop services, and start them again.")
-    return _act("restart", parser.flags(words, options), options)
+    return _stop("restart", "Stop services, and start them again.", words, options)
 
 
 def remove(words: list[str], options: Globals) -> int:
@@ -135,6 +122,23 @@ def _parser(name: str, description: str) -> Parser:
     parser.add_argument("--json", action="store_true", help="as JSON, what happens line by line")
     add_globals(parser)
     return parser
+
+
+def _stop(name: str, description: str, words: list[str], options: Globals) -> int:
+    """What stops services, gently for so long."""
+    parser = _parser(name, description)
+    parser.add_argument(
+        "-t",
+        "--timeout",
+        "--grace",
+        dest="grace",
+        action=Value,
+        parse=parse_grace,
+        metavar="SECONDS",
+        help="until force (default: each service's stop_grace; 0: at once)",
+    )
+    parsed = parser.flags(words, options)
+    return _act(name, parsed, options, {} if parsed.grace is None else {"grace": parsed.grace})
 
 
 def _act(

@@ -36,6 +36,7 @@ class Intent:
         recreate: of ``up``: replace also what is unchanged.
         remove_orphans: of ``up``: remove services that the project has no more.
         afresh: of ``up``: services that were down before, and so are to complete once more.
+        grace: of ``restart``: seconds until one is ended by force; None: its own.
     """
 
     kind: IntentKind
@@ -44,6 +45,7 @@ class Intent:
     recreate: bool = False
     remove_orphans: bool = False
     afresh: tuple[str, ...] = ()
+    grace: float | None = None
 
 
 @frozen

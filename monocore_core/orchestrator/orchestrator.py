@@ -226,9 +226,17 @@ class Orchestrator:
         *,
         services: Collection[str] | None = None,
         group: str | None = None,
+        grace: float | None = None,
         on_event: Told = nobody,
     ) -> ProjectStatus:
         """Stop services and start them again, as the project was last brought up; others are left alone.
+
+        Args:
+            project: its name.
+            services: names of those to restart; None: all, or the group's.
+            group: restart its members alone.
+            grace: seconds until one is ended by force; None: its own.
+            on_event: receives what happens.
 
         Raises:
             NotFound, InvalidInput: there is no such project, service or group.
@@ -240,7 +248,7 @@ class Orchestrator:
         async def work() -> None:
             entry = self._crew.ledger.get(project)
             names = choose(entry.project.services, services, group)
-            intent = Intent(IntentKind.RESTART, names, time.time())
+            intent = Intent(IntentKind.RESTART, names, time.time(), grace=grace)
             self._crew.ledger.save(evolve(entry.wanting(*names), intent=intent))
             await self._works.again(project, on_event)
 

@@ -132,6 +132,7 @@ class Works:
             told,
             unwanted=False,
             since=entry.intent.since,
+            grace=entry.intent.grace,
         )
         if failures := await fall.run(names):
             raise self._partly(project, list(failures), len(names))

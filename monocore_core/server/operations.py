@@ -31,7 +31,7 @@ class Names:
         services: by name; all where it is left out.
         group: those of it.
         force: of `remove`: also those that run.
-        grace: of `down`: seconds until one is ended by force; its own where it is left out.
+        grace: of `down` and `restart`: seconds until one is ended by force; its own where it is left out.
     """
 
     services: tuple[str, ...] | None = None

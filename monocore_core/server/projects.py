@@ -74,8 +74,7 @@ async def down(request: web.Request) -> web.StreamResponse:
     """Stop services."""
     table = await table_of(request)
     services, group = _names(table)
-    grace = table.get("grace")
-    seconds = None if grace is None else checked_number(grace, "grace", MAX_GRACE)
+    seconds = _grace(table)
     daemon, name = daemon_of(request), request.match_info["name"]
 
     async def work(tell: Told) -> object:
@@ -89,11 +88,15 @@ async def down(request: web.Request) -> web.StreamResponse:
 @ROUTES.post("/v1/projects/{name}/restart", Scope.ADMIN)
 async def restart(request: web.Request) -> web.StreamResponse:
     """Stop services, and start them again."""
-    services, group = _names(await table_of(request))
+    table = await table_of(request)
+    services, group = _names(table)
+    seconds = _grace(table)
     daemon, name = daemon_of(request), request.match_info["name"]
 
     async def work(tell: Told) -> object:
-        return view(await daemon.services.restart(name, services=services, group=group, on_event=tell))
+        return view(
+            await daemon.services.restart(name, services=services, group=group, grace=seconds, on_event=tell)
+        )
 
     return await _told(request, work)
 
@@ -170,6 +173,11 @@ def _names(table: Mapping[str, object]) -> tuple[tuple[str, ...] | None, str | N
     if group is not None and not isinstance(group, str):
         raise InvalidInput("group is not text")
     return texts_of(table, "services") or None, group
+
+
+def _grace(table: Mapping[str, object]) -> float | None:
+    grace = table.get("grace")
+    return None if grace is None else checked_number(grace, "grace", MAX_GRACE)
 
 
 def _environ(table: Mapping[str, object]) -> dict[str, str]:

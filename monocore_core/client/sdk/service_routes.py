@@ -48,9 +48,13 @@ def up(project: str | Path | Table, wanted: Up) -> Call[Table]:
     return Call("POST", target("projects", "up"), same, body, timeout=None)
 
 
-def of_project(project: str, verb: str, services: Sequence[str], *, force: bool = False) -> Call[Table]:
+def of_project(
+    project: str, verb: str, services: Sequence[str], *, force: bool = False, grace: float | None = None
+) -> Call[Table]:
     """``down``, ``restart`` or ``remove``; lines likewise."""
     body: dict[str, object] = {"services": list(services)}
+    if grace is not None:
+        body["grace"] = grace
     if force:
         body["force"] = True
     return Call("POST", target("projects", project, verb), same, body, timeout=None)

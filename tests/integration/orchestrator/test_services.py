@@ -149,6 +149,23 @@ async def test_a_crash_is_restarted_with_backoff_and_a_wish_is_respected(
     assert instance(orchestrator, "heals").restarts == 3
 
 
+async def test_a_restart_ends_what_is_deaf_after_the_seconds_that_it_is_given(
+    orchestrator: Orchestrator, image: str
+) -> None:
+    deaf = service("deaf", image, "trap '' TERM; echo deaf; while :; do sleep 1; done")
+    await orchestrator.up(shop(deaf))
+    log = orchestrator.sandboxes.logs.reader(orchestrator.instance("shop", "deaf").id)
+    assert (await anext(log.follow_lines(LogQuery()))).data == b"deaf"
+    happenings = orchestrator.sandboxes.book.happenings
+    last = happenings.last
+    async with asyncio.timeout(120):
+        await orchestrator.restart("shop", grace=0.5)
+    ends = [one.facts.get("code") for one in happenings.since(last) if one.kind == "exited"]
+    assert ends == [137]
+    assert orchestrator.instance("shop", "deaf").runs == 2
+    await orchestrator.down("shop", grace=0)
+
+
 async def test_unhealthy_gates_and_restarts_by_policy(orchestrator: Orchestrator, image: str) -> None:
     bad = Healthcheck(ExecProbe(("sh", "-c", "echo broken; exit 4")), interval=0.05, timeout=20.0, retries=2)
     sick = service("sick", image, healthcheck=bad, restart=again(RestartKind.ON_FAILURE, 1))

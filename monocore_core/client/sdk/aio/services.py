@@ -50,16 +50,28 @@ class Services:
         return await self._told(service_routes.up(project, wanted), on_event)
 
     async def down(
-        self, project: str, *, services: Sequence[str] = (), on_event: Told | None = None
+        self,
+        project: str,
+        *,
+        services: Sequence[str] = (),
+        grace: float | None = None,
+        on_event: Told | None = None,
     ) -> Table:
-        """Stop services; all when none are named."""
-        return await self._told(service_routes.of_project(project, "down", services), on_event)
+        """Stop services; all when none are named. ``grace``: seconds until force; None: each one's own."""
+        return await self._told(service_routes.of_project(project, "down", services, grace=grace), on_event)
 
     async def restart(
-        self, project: str, *, services: Sequence[str] = (), on_event: Told | None = None
+        self,
+        project: str,
+        *,
+        services: Sequence[str] = (),
+        grace: float | None = None,
+        on_event: Told | None = None,
     ) -> Table:
-        """Stop services, and start them again."""
-        return await self._told(service_routes.of_project(project, "restart", services), on_event)
+        """Stop services, and start them again; ``grace`` as for :meth:`down`."""
+        return await self._told(
+            service_routes.of_project(project, "restart", services, grace=grace), on_event
+        )
 
     async def remove(
         self,

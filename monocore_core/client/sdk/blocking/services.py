@@ -49,13 +49,27 @@ class Services:
         wanted = service_routes.Up(tuple(services), tuple(profiles), recreate, remove_orphans, wait)
         return self._told(service_routes.up(project, wanted), on_event)
 
-    def down(self, project: str, *, services: Sequence[str] = (), on_event: Told | None = None) -> Table:
-        """Stop services; all when none are named."""
-        return self._told(service_routes.of_project(project, "down", services), on_event)
+    def down(
+        self,
+        project: str,
+        *,
+        services: Sequence[str] = (),
+        grace: float | None = None,
+        on_event: Told | None = None,
+    ) -> Table:
+        """Stop services; all when none are named. ``grace``: seconds until force; None: each one's own."""
+        return self._told(service_routes.of_project(project, "down", services, grace=grace), on_event)
 
-    def restart(self, project: str, *, services: Sequence[str] = (), on_event: Told | None = None) -> Table:
-        """Stop services, and start them again."""
-        return self._told(service_routes.of_project(project, "restart", services), on_event)
+    def restart(
+        self,
+        project: str,
+        *,
+        services: Sequence[str] = (),
+        grace: float | None = None,
+        on_event: Told | None = None,
+    ) -> Table:
+        """Stop services, and start them again; ``grace`` as for :meth:`down`."""
+        return self._told(service_routes.of_project(project, "restart", services, grace=grace), on_event)
 
     def remove(
         self,
