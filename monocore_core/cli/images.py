@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from monocore_core.cli.actions import act
 from monocore_core.cli.arguments import Parser, add_globals
-from monocore_core.cli.failures import clean, for_each, warn
+from monocore_core.cli.columns import print_document
+from monocore_core.cli.failures import clean, for_each
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.parts import parse_platform
-from monocore_core.cli.render import Json, human_age, human_size, print_json, print_table
-from monocore_core.engine import Engine
-from monocore_core.errors import Conflict, NotFound
-from monocore_core.inventory import image_details, image_summary
-from monocore_core.model.events import Event, Warned
-from monocore_core.model.image import Image
-from monocore_core.model.oci import Platform
+from monocore_core.cli.render import human_age, human_size, print_table
+from monocore_core.cli.stores import Images, with_images
+from monocore_core.client.tables import Table, number, text, texts
+from monocore_core.client.tables import whole as whole_number
+from monocore_core.errors import Conflict
+from monocore_core.model.digest import Digest
 
 NOTHING = "<none>"
 
@@ -49,14 +47,6 @@ def _save(words: list[str], options: Globals) -> int:
     return save.main(words, options)
 
 
-def _engine(options: Globals, work: Callable[[Engine], int]) -> int:
-    async def run() -> int:
-        async with open_engine(settings_for(options)) as engine:
-            return work(engine)
-
-    return asyncio.run(run())
-
-
 def _list(words: list[str], options: Globals) -> int:
     parser = Parser(
         "monocore images",
@@ -69,36 +59,36 @@ def _list(words: list[str], options: Globals) -> int:
     add_globals(parser)
     parsed = parser.flags(words, options)
 
-    def work(engine: Engine) -> int:
-        images = engine.store.images()
+    def work(images: Images) -> int:
+        found = images.all()
         if parsed.json:
-            print_json([image_summary(image) for image in images])
+            print_document(found)
         elif parsed.quiet:
-            for identity in dict.fromkeys(_id(image, whole=parsed.no_trunc) for image in images):
-                print(identity)
+            for identity in dict.fromkeys(_id(image, whole=parsed.no_trunc) for image in found):
+                print(clean(identity))
         else:
-            _print_images(images, digests=parsed.digests, whole=parsed.no_trunc)
+            _print_images(found, digests=parsed.digests, whole=parsed.no_trunc)
         return 0
 
-    return _engine(options, work)
+    return with_images(options, work)
 
 
-def _print_images(images: Sequence[Image], *, digests: bool, whole: bool) -> None:
+def _print_images(images: Sequence[Table], *, digests: bool, whole: bool) -> None:
     head = ["IMAGE", "ID", "PLATFORM", "PULLED", "SIZE"]
     rows: list[list[str]] = []
     for image in images:
-        for reference in image.references or (NOTHING,):
+        for reference in texts(image, "references") or (NOTHING,):
             rows.append(
                 [
                     reference,
                     _id(image, whole=whole),
-                    str(image.config.platform),
-                    human_age(image.pulled),
-                    human_size(image.size),
+                    text(image, "platform"),
+                    human_age(number(image, "pulled")),
+                    human_size(whole_number(image, "size")),
                 ]
             )
             if digests:
-                rows[-1].insert(1, str(image.digest))
+                rows[-1].insert(1, text(image, "digest"))
     if digests:
         head.insert(1, "DIGEST")
     print_table(head, rows)
@@ -111,22 +101,17 @@ def _inspect(words: list[str], options: Globals) -> int:
     parser.add_argument("--json", action="store_true", help="as JSON (always so)")
     add_globals(parser)
     parsed = parser.flags(words, options)
-    platform = parse_platform(parsed.platform) if parsed.platform else Platform.host()
+    platform = parse_platform(parsed.platform) if parsed.platform else None
 
-    def work(engine: Engine) -> int:
-        found: list[Json] = []
-
-        def inspect(text: str) -> None:
-            image = engine.store.resolve_image(text, platform, parse=engine.reference)
-            if image is None:
-                raise NotFound(f"image {text!r} is not in the store", hint="monocore images lists them")
-            found.append(image_details(image))
-
-        status = for_each(parsed.images, inspect, debug=options.debug)
-        print_json(found)
+    def work(images: Images) -> int:
+        found: list[Table] = []
+        status = for_each(
+            parsed.images, lambda name: found.append(images.details(name, platform)), debug=options.debug
+        )
+        print_document(found)
         return status
 
-    return _engine(options, work)
+    return with_images(options, work)
 
 
 def _remove(words: list[str], options: Globals) -> int:
@@ -136,17 +121,14 @@ def _remove(words: list[str], options: Globals) -> int:
     add_globals(parser)
     parsed = parser.flags(words, options)
 
-    def work(engine: Engine) -> int:
-        def remove(text: str) -> None:
-            removed, _ = engine.store.remove_image(text, force=parsed.force, parse=engine.reference)
-            for name in removed.untagged:
-                print(clean(f"Untagged: {name}"))
-            for digest in removed.deleted:
-                print(f"Deleted: {digest}")
+    def work(images: Images) -> int:
+        return for_each(
+            parsed.images,
+            lambda name: _print_removal(images.remove(name, force=parsed.force)),
+            debug=options.debug,
+        )
 
-        return for_each(parsed.images, remove, debug=options.debug)
-
-    return _sweeping(options, work)
+    return with_images(options, work)
 
 
 def _prune(words: list[str], options: Globals) -> int:
@@ -160,33 +142,20 @@ def _prune(words: list[str], options: Globals) -> int:
     if not parsed.force and not _confirmed(everything=parsed.all):
         return 0
 
-    def work(engine: Engine) -> int:
-        removed, reclaimed = engine.store.prune(all_unused=parsed.all)
-        for name in removed.untagged:
-            print(clean(f"Untagged: {name}"))
-        for digest in removed.deleted:
-            print(f"Deleted: {digest}")
-        print(f"Total reclaimed space: {human_size(reclaimed.bytes)}")
+    def work(images: Images) -> int:
+        removal = images.prune(everything=parsed.all)
+        _print_removal(removal)
+        print(f"Total reclaimed space: {human_size(whole_number(removal, 'reclaimed'))}")
         return 0
 
-    return _sweeping(options, work)
+    return with_images(options, work)
 
 
-def _sweeping(options: Globals, work: Callable[[Engine], int]) -> int:
-    """Do ``work``, then remove merged roots that no image needs any more."""
-
-    async def run() -> int:
-        async with open_engine(settings_for(options), _tell) as engine:
-            status = work(engine)
-            await engine.sweep_roots()
-            return status
-
-    return asyncio.run(run())
-
-
-def _tell(event: Event) -> None:
-    if isinstance(event, Warned):
-        warn(f"warning: {event.text}")
+def _print_removal(removal: Table) -> None:
+    for name in texts(removal, "untagged"):
+        print(clean(f"Untagged: {name}"))
+    for digest in texts(removal, "deleted"):
+        print(clean(f"Deleted: {digest}"))
 
 
 def _confirmed(*, everything: bool) -> bool:
@@ -199,5 +168,6 @@ def _confirmed(*, everything: bool) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _id(image: Image, *, whole: bool) -> str:
-    return str(image.digest) if whole else image.digest.short
+def _id(image: Table, *, whole: bool) -> str:
+    digest = text(image, "digest")
+    return digest if whole else Digest.parse(digest).short

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monocore_core.cli import faraway
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.progress import PullProgress
+from monocore_core.cli.reach import remote_of
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDIN, is_terminal
 from monocore_core.engine import Engine
@@ -53,6 +55,17 @@ def main(words: list[str], options: Globals) -> int:
         )
     names = (_tag(parsed.tag),) if parsed.tag else ()
     platform: Platform | None = parsed.platform
+    remote = remote_of(options)
+    if remote is not None:
+        faraway.load(
+            remote,
+            parsed.input,
+            rootfs=parsed.rootfs,
+            tag=parsed.tag,
+            platform=platform,
+            quiet=parsed.quiet,
+        )
+        return 0
     settings = settings_for(options, backend_overrides(parsed))
 
     async def load(signals: Signals) -> int:

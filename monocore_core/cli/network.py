@@ -11,12 +11,17 @@ from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean, for_each, warn
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.reach import api_of, remote_of
 from monocore_core.cli.render import Json, print_json, print_table
+from monocore_core.client.api import target
+from monocore_core.client.remote import Remote
+from monocore_core.client.tables import tables, text
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.inventory import network_details
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.network import NetworkStatus
 from monocore_core.model.policy import Address
+from monocore_core.serde import structure
 
 #: A sandbox on its network: the network's name, what it knows, and the sandbox's name for people.
 _Found = tuple[str, NetworkStatus, str]
@@ -95,7 +100,22 @@ def _explain(words: list[str], options: Globals) -> int:
 
 
 def _all(options: Globals) -> list[_Found]:
-    return asyncio.run(_ask(options))
+    remote = remote_of(options)
+    return asyncio.run(_ask(options)) if remote is None else _there(remote)
+
+
+def _there(remote: Remote) -> list[_Found]:
+    """What a daemon elsewhere tells.
+
+    Raises:
+        ConfigError: it makes no sense to this version.
+    """
+    found: list[_Found] = []
+    for each in tables(api_of(remote).call("GET", target("networks")), "networks"):
+        plain = {key: value for key, value in each.items() if key not in ("name", "network")}
+        status = structure(plain, NetworkStatus, f"the answer of {remote.url}")
+        found.append((text(each, "network"), status, text(each, "name")))
+    return found
 
 
 async def _ask(options: Globals) -> list[_Found]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from monocore_core.cli import faraway
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.progress import PullProgress
+from monocore_core.cli.reach import remote_of
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.model.oci import Platform
 
@@ -27,6 +29,10 @@ def main(words: list[str], options: Globals) -> int:
     add_backends(parser)
     add_globals(parser)
     parsed = parser.flags(words, options)
+    remote = remote_of(options)
+    if remote is not None:
+        faraway.pull(remote, parsed.image, parsed.platform, backend_overrides(parsed), quiet=parsed.quiet)
+        return 0
     settings = settings_for(options, backend_overrides(parsed))
     platform: Platform = parsed.platform or Platform.host()
 

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from monocore_core.cli import faraway
 from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.parts import parse_platform
+from monocore_core.cli.reach import remote_of
 from monocore_core.cli.signals import ending_signals_raise
 from monocore_core.cli.terminal import STDOUT, is_terminal
 from monocore_core.engine import Engine
@@ -57,6 +59,11 @@ def main(words: list[str], options: Globals) -> int:
         raise InvalidInput(
             "an archive is not for a terminal", hint="give -o FILE, or redirect standard output"
         )
+    remote = remote_of(options)
+    if remote is not None:
+        with ending_signals_raise(), _sink(parsed.output) as sink:
+            faraway.save(remote, parsed.images, parsed.platform, parsed.compress.value, sink)
+        return 0
     platform: Platform = parsed.platform or Platform.host()
 
     async def save() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from monocore_core.cli.actions import act
 from monocore_core.cli.arguments import Parser, add_globals
-from monocore_core.cli.failures import for_each
+from monocore_core.cli.columns import print_document
+from monocore_core.cli.failures import clean, for_each
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import settings_for
-from monocore_core.cli.render import Json, human_age, print_json, print_table
+from monocore_core.cli.render import human_age, print_table
+from monocore_core.cli.stores import Volumes, with_volumes
+from monocore_core.client.tables import Table, number, text, texts
 from monocore_core.errors import Conflict
-from monocore_core.inventory import volume_details
-from monocore_core.store import Store
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -36,17 +36,23 @@ def _list(words: list[str], options: Globals) -> int:
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_globals(parser)
     parsed = parser.flags(words, options)
-    with Store.open(settings_for(options).home) as store:
-        volumes = store.volumes.all()
-    if parsed.json:
-        print_json([volume_details(volume) for volume in volumes])
-    elif parsed.quiet:
-        for volume in volumes:
-            print(volume.name)
-    else:
-        rows = [(v.name, human_age(v.created), ", ".join(v.users) or "-") for v in volumes]
-        print_table(("VOLUME", "CREATED", "USED BY"), rows)
-    return 0
+
+    def work(volumes: Volumes) -> int:
+        found = volumes.all()
+        if parsed.json:
+            print_document(found)
+        elif parsed.quiet:
+            for one in found:
+                print(clean(text(one, "name")))
+        else:
+            rows = [
+                (text(one, "name"), human_age(number(one, "created")), ", ".join(texts(one, "users")) or "-")
+                for one in found
+            ]
+            print_table(("VOLUME", "CREATED", "USED BY"), rows)
+        return 0
+
+    return with_volumes(options, work)
 
 
 def _create(words: list[str], options: Globals) -> int:
@@ -54,10 +60,15 @@ def _create(words: list[str], options: Globals) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME", help="of the volume")
     add_globals(parser)
     parsed = parser.flags(words, options)
-    with Store.open(settings_for(options).home) as store:
+
+    def work(volumes: Volumes) -> int:
         return for_each(
-            parsed.names, lambda name: print(store.volumes.create(name).name), debug=options.debug
+            parsed.names,
+            lambda name: print(clean(text(volumes.create(name), "name"))),
+            debug=options.debug,
         )
+
+    return with_volumes(options, work)
 
 
 def _inspect(words: list[str], options: Globals) -> int:
@@ -66,15 +77,14 @@ def _inspect(words: list[str], options: Globals) -> int:
     parser.add_argument("--json", action="store_true", help="as JSON (always so)")
     add_globals(parser)
     parsed = parser.flags(words, options)
-    found: list[Json] = []
-    with Store.open(settings_for(options).home) as store:
-        status = for_each(
-            parsed.names,
-            lambda name: found.append(volume_details(store.volumes.find(name))),
-            debug=options.debug,
-        )
-    print_json(found)
-    return status
+
+    def work(volumes: Volumes) -> int:
+        found: list[Table] = []
+        status = for_each(parsed.names, lambda name: found.append(volumes.details(name)), debug=options.debug)
+        print_document(found)
+        return status
+
+    return with_volumes(options, work)
 
 
 def _remove(words: list[str], options: Globals) -> int:
@@ -84,13 +94,15 @@ def _remove(words: list[str], options: Globals) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME", help="of the volume")
     add_globals(parser)
     parsed = parser.flags(words, options)
-    with Store.open(settings_for(options).home) as store:
 
+    def work(volumes: Volumes) -> int:
         def remove(name: str) -> None:
-            store.volumes.remove(name)
-            print(name)
+            volumes.remove(name)
+            print(clean(name))
 
         return for_each(parsed.names, remove, debug=options.debug)
+
+    return with_volumes(options, work)
 
 
 def _prune(words: list[str], options: Globals) -> int:
@@ -102,10 +114,13 @@ def _prune(words: list[str], options: Globals) -> int:
     parsed = parser.flags(words, options)
     if not parsed.force and not _confirmed():
         return 0
-    with Store.open(settings_for(options).home) as store:
-        for name in store.volumes.prune():
-            print(f"Deleted: {name}")
-    return 0
+
+    def work(volumes: Volumes) -> int:
+        for name in volumes.prune():
+            print(clean(f"Deleted: {name}"))
+        return 0
+
+    return with_volumes(options, work)
 
 
 def _confirmed() -> bool:

@@ -103,14 +103,15 @@ static void shutdown_work(bool timed_out)
 
 /* ---- requests ---- */
 
+static bool setup_tried; /* once, whatever becomes of it */
+
 static int do_setup(uint32_t id, struct span body, struct fault *f)
 {
     static struct setup setup;
-    static bool tried;
     int64_t began = now_ns();
-    if (tried)
+    if (setup_tried)
         return fail(f, F_STATE, 0, "the guest was set up already");
-    tried = true;
+    setup_tried = true;
     memset(&setup, 0, sizeof setup);
     if (setup_parse(body, &setup, f) < 0 || (!test_mode && setup_run(&setup, f) < 0))
         return -1;
@@ -156,7 +157,8 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return -1;
     bool needs_root = kind == K_SPAWN || kind == K_READ_ARCHIVE || kind == K_WRITE_ARCHIVE || kind == K_DIAL ||
                       kind == K_FILE || kind == K_READ_CHANGES;
-    bool rehearses = kind == K_SPAWN && renew_template(); /* of the boot disk, which has the agent alone */
+    /* of the boot disk, which has the agent alone; not where a SETUP has failed, whose root may be there */
+    bool rehearses = kind == K_SPAWN && !setup_tried && renew_template();
     if (needs_root && !is_set_up && !rehearses)
         return fail(f, F_STATE, 0, "the guest is not set up");
     if (phase != RUNNING && needs_root)

@@ -127,9 +127,8 @@ async def test_killed_at_any_moment_of_up_and_down(home: Path, image: str) -> No
                 up = False
                 continue
             await orchestrator.settled("shop")
-            busy = any(one.wanted for one in orchestrator.status("shop")[0].services)
-            assert busy or not up or number == 0
-            up = busy
+            # killed before it was written down, nothing has changed
+            up = any(one.wanted for one in orchestrator.status("shop")[0].services)
             check(orchestrator, up=up)
             running = {one.pid for one in sandboxes.all() if one.state.live}
             assert await asyncio.to_thread(machines, home) == running, (

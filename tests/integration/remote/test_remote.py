@@ -194,6 +194,53 @@ def test_what_is_of_this_host_is_refused_before_anything_is_sent(
     assert "cannot be reached" in nowhere.refused("run", "-v", "named:/data", "alpine")
 
 
+def test_images_and_volumes_of_the_daemon_as_if_they_were_here(
+    there: There, sandbox: str, tmp_path: Path
+) -> None:
+    archive, name = tmp_path / "image.tar", "far/away:1"
+    there.says("images", "save", "-o", str(archive), there.image)
+    assert "Loaded image: far/away:1" in there.says("images", "load", "-q", "-i", str(archive), "-t", name)
+    listed = there.says("images")
+    assert "far/away" in listed
+    assert there.image in listed
+    (known,) = json.loads(there.says("images", "inspect", name))
+    (other,) = json.loads(there.says("images", "inspect", there.image))
+    assert (known["chain_id"], known["config"]) == (other["chain_id"], other["config"])
+    assert there.out("run", "--rm", "--pull", "never", "-m", "96m", name, "echo", "hi").strip() == "hi"
+    assert "far/away:1" in there.says("images", "rm", name)
+    assert "no image in the store" in there.refused("images", "rm", name, status=1)
+    assert "Total reclaimed space" in there.says("images", "prune", "-f")
+    assert there.says("pull", there.image).strip() == there.image
+    assert "127.0.0.1:1" in there.refused("pull", "127.0.0.1:1/none")
+    assert "is a folder" in there.refused("images", "load", "-i", str(tmp_path))
+
+    assert there.says("volume", "create", "kept", "other").split() == ["kept", "other"]
+    there.out("run", "--rm", "-m", "96m", "-v", "kept:/data", there.image, "sh", "-c", "echo 1 > /data/x")
+    assert {one["name"] for one in json.loads(there.says("volume", "ls", "--json"))} >= {"kept", "other"}
+    assert json.loads(there.says("volume", "inspect", "kept"))[0]["users"] == []
+    assert there.says("volume", "rm", "other").strip() == "other"
+    assert there.refused("volume", "rm", "other", status=1)
+    assert "Deleted: kept" in there.says("volume", "prune", "-f")
+
+    reader = there.with_token(there.token("--scope", "read"))
+    assert there.image in reader.says("images")
+    assert "admin" in reader.refused("images", "prune", "-f")
+    assert "admin" in reader.refused("volume", "create", "mine", status=1)
+    assert sandbox in reader.says("ps")
+
+
+def test_networks_of_the_daemon_and_what_their_sandboxes_may_reach(there: There) -> None:
+    there.out("run", "-d", "--name", "met", "-m", "96m", "--policy", "public", there.image, "sleep", "100000")
+    try:
+        (known,) = json.loads(there.says("network", "inspect", "met"))
+        assert known["name"] == "met"
+        assert "met" in there.says("network")
+        assert "deny" in there.says("network", "explain", "met", "tcp/10.1.2.3:80")
+        assert "policy" in there.says("network", "explain", "met").lower()
+    finally:
+        there.out("rm", "-f", "met")
+
+
 def test_contexts_and_what_goes_before_what(there: There, tmp_path: Path) -> None:
     me = evolve(there, mine=tmp_path, variables={})
     (tmp_path / "token").write_text(there.variables["MONOCORE_TOKEN"] + "\n")
