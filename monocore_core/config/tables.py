@@ -353,6 +353,7 @@ class DaemonTable:
         log_format: of its own log, `text` or `json`.
         metrics_interval: between two samples of a sandbox.
         metrics_history: that samples are kept.
+        traces: a collector of OpenTelemetry, `"http://127.0.0.1:4318/v1/traces"`; needs the extra `otel`.
         stop_grace: that it waits for requests in flight when it is told to end.
     """
 
@@ -371,6 +372,7 @@ class DaemonTable:
     log_format: Annotated[str, forms.LOG_FORMAT] = "text"
     metrics_interval: forms.Seconds = 10.0
     metrics_history: forms.SecondsOrZero = 600.0
+    traces: forms.Filled | None = None
     stop_grace: forms.SecondsOrZero = 10.0
 
 

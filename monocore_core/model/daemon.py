@@ -28,6 +28,7 @@ class DaemonSettings:
         log_format: ``text`` or ``json`` lines of its own log.
         metrics_interval: seconds between two samples of a sandbox.
         metrics_history: seconds that samples are kept.
+        traces: URL of a collector of OpenTelemetry that takes OTLP over HTTP; "": there is none.
         stop_grace: seconds that ``serve`` waits for requests in flight when it is told to end.
     """
 
@@ -46,4 +47,5 @@ class DaemonSettings:
     log_format: str = field(default="text", validator=validators.in_(("text", "json")))
     metrics_interval: float = field(default=10.0, validator=validators.ge(0.1))
     metrics_history: float = field(default=600.0, validator=validators.ge(0.0))
+    traces: str = ""
     stop_grace: float = field(default=10.0, validator=validators.ge(0.0))

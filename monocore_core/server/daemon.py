@@ -35,6 +35,7 @@ from monocore_core.server.listening import listening
 from monocore_core.server.memory import thrifty
 from monocore_core.server.starter import Readiness, readiness
 from monocore_core.server.tcp import Listeners, listening_on_tcp
+from monocore_core.server.tracing import tracing
 from monocore_core.store.atomic import make_directory, storage_errors
 
 SOCKET_NAME, LOCK_NAME = "monocore.sock", "daemon.lock"
@@ -81,6 +82,7 @@ async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) ->
         sandboxes = await stack.enter_async_context(
             Sandboxes.open(settings, log_limits=_log_limits(settings))
         )
+        await stack.enter_async_context(tracing(settings.daemon.traces, sandboxes.book.happenings))
         services = await stack.enter_async_context(Orchestrator.open(sandboxes))
         how = settings.daemon
         sampler = Sampler(interval=how.metrics_interval, capacity=samples_kept(how))
