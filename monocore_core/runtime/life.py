@@ -220,7 +220,7 @@ class Life:
         if self.sandbox.stages:  # it was not found: its clock is the one of its start
             self.sandbox.mark("exit")
         if self.output is not None:
-            await self.output.drain()
+            await self._drain(self.output)
         requested = self._wish is not None and self._wish.requested
         stages = stages_of(self.sandbox) or self.record.stages
         self._keep(
@@ -231,6 +231,20 @@ class Life:
         self.book.tell_exit(self.record)
         self.ended.set_result(end)
         await self.finish()
+
+    async def _drain(self, output: Output) -> None:
+        """What the command left behind comes to its end, unless somebody wants the machine gone."""
+        tasks: set[asyncio.Task[object]] = {
+            asyncio.create_task(output.drain()),
+            asyncio.create_task(self._wished.wait()),
+        }
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await output.close()
 
     async def finish(self) -> None:
         """Take away what is left on the host, of a run whose end is written down."""

@@ -22,6 +22,8 @@ from monocore_core.logs import LogWriter, Stream
 ROOM = 1024 * 1024
 #: Seconds without a byte, after the command ended, until what its children still hold open is given up.
 SILENCE = 0.5
+#: Bytes after the command ended that may still be its own, in pipes and on the way; more are of children that go on writing.
+LEFT = 8 * 1024 * 1024
 _READ = 256 * 1024
 
 
@@ -89,6 +91,7 @@ class Output:
 
     Attributes:
         touched: when the last byte came, in the loop's seconds.
+        received: bytes that came, of both streams.
     """
 
     def __init__(self, process: GuestProcess, log: LogWriter, label: str) -> None:
@@ -98,6 +101,7 @@ class Output:
         self._over = False
         self._first: Callable[[], None] | None = None
         self.touched = asyncio.get_running_loop().time()
+        self.received = 0
         self._tasks = [
             asyncio.create_task(self._pump(stream, source), name=f"output-{label}-{stream}")
             for stream, source in ((Stream.STDOUT, process.stdout), (Stream.STDERR, process.stderr))
@@ -123,11 +127,15 @@ class Output:
     async def drain(self) -> None:
         """After the command's end: wait for the end of its output, and tell everyone.
 
-        A child that it left behind may hold a stream open for ever; after some time without a byte that is given up.
+        A child that it left behind may hold a stream open for ever, or write for ever; after some time without a byte, and after more than could
+        be the command's own, that is given up.
         """
+        most = self.received + LEFT
         while pending := [task for task in self._tasks if not task.done()]:
             before = self.touched
             await asyncio.wait(pending, timeout=SILENCE)
+            if self.received > most:
+                break
             blocked = any(one.full for one in self._listeners)
             if before == self.touched and not blocked and any(not task.done() for task in pending):
                 break
@@ -158,6 +166,7 @@ class Output:
                 if not data:
                     return
                 self.touched = asyncio.get_running_loop().time()
+                self.received += len(data)
                 safe = self._log.append(self._label, stream, offset, data, time_ns=time.time_ns())
                 for listener in self._listeners:
                     await listener.put(stream, data)
