@@ -84,6 +84,12 @@ class DeadlineExceeded(MonocoreError):
     code = "deadline-exceeded"
 
 
+class TooSlow(DeadlineExceeded):
+    """A client sends so slowly that it is not waited for."""
+
+    code = "too-slow"
+
+
 class Corrupt(MonocoreError):
     """Bytes are not what they claim to be: a wrong digest, a truncated stream, a malformed archive."""
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import TypeVar
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
 from monocore_core.config.single import parse_sandbox
-from monocore_core.errors import InvalidInput, LimitExceeded
+from monocore_core.errors import InvalidInput, LimitExceeded, TooSlow
 from monocore_core.model.record import SandboxOrder
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.serde import structure
@@ -19,6 +20,8 @@ from monocore_core.serde import structure
 T = TypeVar("T")
 #: Largest body that is read whole, bytes.
 MAX_BODY = 4 * 1024 * 1024
+#: Seconds that a body which is read whole may take, and that one which is streamed may be silent.
+BODY_TIME, BODY_SILENCE = 60.0, 300.0
 #: Parameters of a request, where they may hold any bytes.
 MAX_PARAMETERS = 100
 _SWITCH = {"1": True, "true": True, "": True, "0": False, "false": False}
@@ -28,14 +31,35 @@ async def table_of(request: web.Request) -> dict[str, object]:
     """The JSON object in a request's body; an empty body is an empty object.
 
     Raises:
-        InvalidInput: it is none. LimitExceeded: it is too large.
+        InvalidInput: it is none. LimitExceeded: it is too large. TooSlow: it does not come within :data:`BODY_TIME`.
     """
-    data = await request.content.read(MAX_BODY + 1)
-    while len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1 - len(data))):
-        data += more
+    data = b""
+    try:
+        async with asyncio.timeout(BODY_TIME):
+            while len(data) <= MAX_BODY and (more := await request.content.read(MAX_BODY + 1 - len(data))):
+                data += more
+    except TimeoutError as error:
+        raise TooSlow(f"the request's body did not come within {BODY_TIME:g} seconds") from error
     if len(data) > MAX_BODY:
         raise LimitExceeded(f"the request's body is larger than {MAX_BODY} bytes")
     return parse_table(data, "the request's body")
+
+
+async def stream_of(request: web.Request) -> AsyncGenerator[bytes]:
+    """A body of any length, piece by piece.
+
+    Raises:
+        TooSlow: nothing came for :data:`BODY_SILENCE`, while it was waited for.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(BODY_SILENCE):
+                piece = await request.content.readany()
+        except TimeoutError as error:
+            raise TooSlow(f"nothing of the request's body came for {BODY_SILENCE:g} seconds") from error
+        if not piece:
+            return
+        yield piece
 
 
 def parse_table(data: bytes | str, what: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from monocore_core.model.guestfile import FileEntry, FileKind, FileOwner
 from monocore_core.runtime.life import Life
 from monocore_core.serde import unstructure
 from monocore_core.server.app import daemon_of
-from monocore_core.server.bodies import number, path_of, raw_text, switch, table_of
+from monocore_core.server.bodies import number, path_of, raw_text, stream_of, switch, table_of
 from monocore_core.server.problems import MEDIA_TYPE, problem
 from monocore_core.server.ranges import ByteRange, range_of
 from monocore_core.server.routing import Entry
@@ -60,7 +60,7 @@ async def write(request: web.Request) -> web.Response:
         try:
             await files.write(
                 temporary,
-                request.content.iter_any(),
+                stream_of(request),
                 mode=before.mode if mode is None and before is not None else mode,
                 parents=parents,
                 owner=None if before is None else FileOwner(before.uid, before.gid),

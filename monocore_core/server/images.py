@@ -25,7 +25,7 @@ from monocore_core.model.record import SettingsSource
 from monocore_core.reference import Reference, parse_reference
 from monocore_core.serde import structure
 from monocore_core.server.app import daemon_of
-from monocore_core.server.bodies import inner_table, switch, table_of, texts_of
+from monocore_core.server.bodies import inner_table, stream_of, switch, table_of, texts_of
 from monocore_core.server.routing import Entry
 from monocore_core.server.streams import stream_bytes
 from monocore_core.server.telling import told
@@ -177,7 +177,7 @@ def _chosen(engine: Engine, text: str, platform: Platform) -> Chosen:
 async def _spool(request: web.Request, path: Path) -> None:
     """The body as a file: archives are read in more than one order."""
     with storage_errors("keep the archive"), path.open("xb") as file:
-        async for chunk in request.content.iter_chunked(CHUNK):
+        async for chunk in stream_of(request):
             await asyncio.to_thread(file.write, chunk)
 
 

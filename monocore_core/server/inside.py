@@ -22,7 +22,7 @@ from monocore_core.model.access import Scope
 from monocore_core.model.record import SandboxRecord, SandboxState
 from monocore_core.serde import unstructure
 from monocore_core.server.app import Daemon, daemon_of
-from monocore_core.server.bodies import number, path_of, switch
+from monocore_core.server.bodies import number, path_of, stream_of, switch
 from monocore_core.server.processes import processes_of
 from monocore_core.server.routing import Room
 from monocore_core.server.streams import NDJSON, begin, stream_bytes, stream_lines
@@ -128,7 +128,7 @@ async def write_archive(request: web.Request) -> web.Response:
     """Unpack a tar into a folder of it."""
     life, path = daemon_of(request).sandboxes.life(request.match_info["id"]), path_of(request)
     with life.used():
-        await life.sandbox.guest.write_archive(path, request.content.iter_any())
+        await life.sandbox.guest.write_archive(path, stream_of(request))
     return web.Response(status=204)
 
 

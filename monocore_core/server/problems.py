@@ -19,6 +19,7 @@ STATUSES: tuple[tuple[type[errors.MonocoreError], int], ...] = (
     (errors.Unsupported, 422),
     (errors.LimitExceeded, 429),
     (errors.StorageError, 507),
+    (errors.TooSlow, 408),
     (errors.DeadlineExceeded, 504),
     (errors.Unreachable, 502),
     (errors.MachineError, 502),
