@@ -24,7 +24,7 @@ from monocore_core.model.access import Scope
 from monocore_core.model.events import Event
 from monocore_core.model.guest import ProcessExit, TerminalSize
 from monocore_core.runtime.life import FORCE, Life
-from monocore_core.runtime.output import SILENCE, Listening
+from monocore_core.runtime.output import LEFT, SILENCE, Listening
 from monocore_core.server.access import access_of
 from monocore_core.server.admission import create_for
 from monocore_core.server.app import daemon_of
@@ -386,12 +386,14 @@ class _Flow:
     mark: int
     source: ByteStream
     moved: int = field(default=0, init=False)
+    received: int = field(default=0, init=False)
     sending: bool = field(default=False, init=False)
 
     async def copy(self, socket: web.WebSocketResponse) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await self.source.read(MAX_CHUNK):
                 self.sending = True
+                self.received += len(data)
                 await socket.send_bytes(bytes([self.mark]) + data)
                 self.sending = False
                 self.moved += 1
@@ -399,8 +401,12 @@ class _Flow:
 
 
 async def _drained(flow: _Flow, task: asyncio.Task[None], client: Client) -> None:
-    """Wait for the end of a process's output, however slowly it is taken; its children may hold it open: what is silent for a while is given up."""
-    while not task.done() and not client.gone.done():
+    """Wait for the end of a process's output, however slowly it is taken.
+
+    Its children may hold it open, or write for ever: what is silent for a while is given up, and what is more than can be the process's own.
+    """
+    most = flow.received + LEFT
+    while not task.done() and not client.gone.done() and flow.received <= most:
         before = flow.moved
         await _first_of(task, client.gone, limit=SILENCE)
         if flow.moved == before and not flow.sending:

@@ -19,7 +19,7 @@ from monocore_core.guest.streams import ByteStream
 from monocore_core.model.access import Scope
 from monocore_core.model.guest import ProcessExit
 from monocore_core.model.sandbox import CommandRequest
-from monocore_core.runtime.output import SILENCE
+from monocore_core.runtime.output import LEFT, SILENCE
 from monocore_core.serde import structure
 from monocore_core.server.app import daemon_of
 from monocore_core.server.attach import hang_up
@@ -240,11 +240,13 @@ class _Copy:
     source: ByteStream
     take: Take
     busy: bool = False
+    received: int = 0
     touched: float = field(factory=time.monotonic)
 
     async def run(self) -> None:
         while data := await self.source.read(CHUNK):
             self.busy = True
+            self.received += len(data)
             await self.take(self.name, data)
             self.busy = False
             self.touched = time.monotonic()
@@ -255,9 +257,13 @@ class _Copy:
 
 
 async def _drained(copies: list[_Copy], copying: list[asyncio.Task[None]]) -> None:
-    """Wait for the end of the output. Children may hold it open: when the process has ended, silence is an end, too."""
+    """Wait for the end of the output, once the process has ended.
+
+    Children may hold it open, or write for ever: silence is an end, too, and so is more than can be the process's own.
+    """
     waiting = dict(zip(copying, copies, strict=True))
-    while waiting:
+    most = sum(copy.received for copy in copies) + LEFT
+    while waiting and sum(copy.received for copy in copies) <= most:
         done, _ = await asyncio.wait(waiting, timeout=SILENCE)
         if not done and not any(copy.alive for copy in waiting.values()):
             return

@@ -56,6 +56,12 @@ def test_a_child_that_keeps_the_output_open_keeps_nobody_waiting(api: Api, sandb
     run(api, sandbox, "killall", "sleep")
 
 
+def test_a_child_that_writes_for_ever_keeps_nobody_waiting(api: Api, sandbox: str) -> None:
+    ended = run(api, sandbox, "sh", "-c", "yes & exit 5", max_output=10)
+    assert (ended["code"], ended["reason"], ended["truncated"]) == (5, "exited", True)
+    run(api, sandbox, "killall", "yes")
+
+
 def test_a_stream_tells_pieces_then_the_end(api: Api, sandbox: str) -> None:
     where = target("sandboxes", sandbox, "exec", stream=True)
     lines = list(api.tables("POST", where, {"command": ["sh", "-c", "echo out; echo err >&2; exit 4"]}))
