@@ -113,6 +113,10 @@ def contents(checkout: Path) -> Contents:
     _virtual_environment(system, checkout)
     for name in checkout_files(checkout):
         project.add(checkout / name)
+    for built in sorted(
+        checkout.glob("monocore_core/*/bin/*")
+    ):  # git ignores them, and a compiler is slow in there
+        project.add(built)
     absent = add_libraries(system, programs)
     return Contents(system, project, absent)
 
