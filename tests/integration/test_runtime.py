@@ -124,6 +124,16 @@ async def test_stopping_killing_and_exec(sandboxes: Sandboxes, image: str) -> No
     assert (end.code, end.reason) == (137, EndReason.KILLED)
 
 
+@pytest.mark.parametrize("how", ["reboot", "poweroff", "halt"])
+async def test_a_guest_that_ends_itself_has_ended(sandboxes: Sandboxes, image: str, how: str) -> None:
+    record = sandboxes.create(order(image, "busybox", how, "-f"))
+    await sandboxes.start(record.id)
+    async with asyncio.timeout(60):
+        end = await sandboxes.wait(record.id)
+    assert (end.code, end.reason) == (125, EndReason.VMM_FAILED)
+    assert "shut down from within" in end.detail
+
+
 async def test_limits_of_time_and_what_cannot_start(sandboxes: Sandboxes, image: str) -> None:
     timed = sandboxes.create(order(image, "sleep", "1000", timeout=0.5, remove=True))
     life = await sandboxes.start(timed.id)

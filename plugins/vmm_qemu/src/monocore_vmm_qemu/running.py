@@ -28,6 +28,9 @@ _DRAIN = 1.0
 _GREETING = 15.0
 #: Leaves RAM that is a file out of the state.
 IGNORE_SHARED: Mapping[str, Json] = {"capability": "x-ignore-shared", "state": True}
+#: Seconds that the agent's port may be closed after it was open. A kernel that is halted, or switched off where the machine has no switch, resets
+#: its devices, and its processors then stand still for good, of which QEMU says nothing more.
+_HALTED = 2.0
 _NO_MEMORY = "cannot allocate memory"
 
 
@@ -92,6 +95,7 @@ class Running:
     agent_open: asyncio.Event = field(factory=asyncio.Event)
     ended: asyncio.Task[MachineExit] = field(init=False)
     _resumed: asyncio.Event = field(init=False, factory=asyncio.Event)
+    _closed: asyncio.TimerHandle | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.ended = asyncio.create_task(self._watch())
@@ -160,14 +164,30 @@ class Running:
         )
         self.agent_open.set()  # as it was when the template was captured
 
+    def _opened(self, now: bool) -> None:
+        """The agent's port was opened, or closed: by a guest that ends, which QEMU may not."""
+        if self._closed is not None:
+            self._closed.cancel()
+            self._closed = None
+        if now:
+            self.agent_open.set()
+        elif self.agent_open.is_set():
+            self.agent_open.clear()
+            self._closed = asyncio.get_running_loop().call_later(_HALTED, self._halted)
+
+    def _halted(self) -> None:
+        if not self.ended.done():
+            self.reason = self.reason or "guest-halt"
+            self.process.signal(signal.SIGTERM)
+
     def _on_event(self, event: Message) -> None:
         match event.get("event"):
             case "RESUME":
                 self._resumed.set()
             case "SHUTDOWN":
-                self.reason = str(at(event, "data", "reason"))[:64]
+                self.reason = self.reason or str(at(event, "data", "reason"))[:64]
             case "VSERPORT_CHANGE" if at(event, "data", "id") == AGENT_ID:
-                (self.agent_open.set if at(event, "data", "open") is True else self.agent_open.clear)()
+                self._opened(at(event, "data", "open") is True)
             case _:
                 return
 
@@ -222,6 +242,8 @@ class Running:
             sockets.remove(self.folder)
             return classify(Evidence(self.process.status, self.reason, self.ours, words, panic, shares))
         finally:
+            if self._closed is not None:
+                self._closed.cancel()
             if self.qmp is not None:
                 await self.qmp.aclose()
 
