@@ -19,14 +19,14 @@ from attrs import evolve, field, frozen
 
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
-from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
+from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError, Unsupported
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
-from monocore_core.interfaces.vmm import Machine, PausableMachine, Vmm
+from monocore_core.interfaces.vmm import Machine, PausableMachine, Snapshot, SnapshotVmm, Vmm
 from monocore_core.model.events import Began, Event, Listener, Published, Stage
-from monocore_core.model.guest import GuestSetup
+from monocore_core.model.guest import GuestRenewal, GuestSetup
 from monocore_core.model.image import Image
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import Connection, NetworkRequest
@@ -40,6 +40,8 @@ from monocore_core.pooling import Pool
 from monocore_core.preparing import Preparer
 from monocore_core.sandbox import Sandbox
 from monocore_core.store import Store, private_root_key
+from monocore_core.store.facade import SCRATCH_NAME
+from monocore_core.store.scratch import take_disk
 from monocore_core.volumes import serve_volumes
 
 #: Bytes of fresh entropy that every guest receives before it does anything else.
@@ -74,6 +76,27 @@ class Clock:
 
 
 @frozen
+class Origin:
+    """A machine that a new one goes on as, in place of a boot.
+
+    Attributes:
+        plan: the backends with which it ran.
+        image: of which it was made.
+        label: by which its guest knows its command.
+        snapshot: of it, which stays its holder's; or the file to which one was saved.
+        disk: file with what its writable disk had then, or None; a copy of it is made.
+        other: the new one is another machine, with an identity of its own.
+    """
+
+    plan: Plan
+    image: Image
+    label: str
+    snapshot: Snapshot | Path
+    disk: Path | None = None
+    other: bool = True
+
+
+@frozen
 class Blueprint:
     """Everything decided about one sandbox.
 
@@ -85,6 +108,7 @@ class Blueprint:
         network: what is asked of the network; nothing, when that is ``none``.
         command: to start as soon as there is a root to run it in.
         label: of that command, see :meth:`Sandbox.exec`.
+        origin: what the machine goes on as; then it has its commands already.
     """
 
     key: str
@@ -94,6 +118,7 @@ class Blueprint:
     network: NetworkRequest
     command: CommandRequest | None = None
     label: str = ""
+    origin: Origin | None = None
 
 
 @frozen(eq=False)
@@ -140,13 +165,15 @@ class Assembly:
             self._connect(plan, key, what.network, stack, clock),
             asyncio.to_thread(boot_disk, request.platform.architecture, self.store.cache_directory("boot")),
         )
+        if what.origin is not None and what.origin.disk is not None:
+            await asyncio.to_thread(take_disk, what.origin.disk, directory / SCRATCH_NAME)
         upper = await self.store.scratch_disk(directory, request.disk) if request.disk is not None else None
         volumes = serve_volumes(request.volumes, self.shareable, self.store, key, directory)
         parts = Parts(key, root, connection, boot, directory, upper, volumes)
         clock.mark("assemble", since="image")
         vmm = await self.backends.vmm(plan.vmm)
         spec = machine_spec(request, parts)
-        machine = await self._start(vmm, spec, stack)
+        machine = await self._start(vmm, spec, stack, what.origin)
         clock.mark("spawn")
         guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
         stack.push_async_callback(guest.aclose)
@@ -165,6 +192,11 @@ class Assembly:
             began=clock.beginnings[-1] if clock.beginnings else None,
         )
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
+        if what.origin is not None:
+            await guest.release(_renewal(setup, other=what.origin.other))
+            clock.mark("renew")
+            sandbox.started = True
+            return sandbox
         await _set_up(sandbox, setup, what)
         self.preparer.consider(vmm, spec)
         self.pool.consider(vmm, spec)
@@ -187,6 +219,8 @@ class Assembly:
         if not guest.ready:
             await guest.aclose()
             return None
+        if guest.held:  # our predecessor ended while it captured it
+            await guest.release(GuestRenewal(time.time_ns()))
         await guest.set_time(time.time_ns())
         clock = Clock(key, time.monotonic(), [], self.listener)
         return Sandbox(
@@ -298,9 +332,16 @@ class Assembly:
             self.listener(Published(key, tuple(map(str, connection.published))))
         return connection
 
-    async def _start(self, vmm: Vmm, spec: MachineSpec, stack: AsyncExitStack) -> Machine:
+    async def _start(
+        self, vmm: Vmm, spec: MachineSpec, stack: AsyncExitStack, origin: Origin | None
+    ) -> Machine:
         stack.push_async_callback(vmm.remove, spec.key)
-        machine = await vmm.start(spec)
+        if origin is None:
+            machine = await vmm.start(spec)
+        elif isinstance(vmm, SnapshotVmm):
+            machine = await _restored(vmm, spec, origin.snapshot)
+        else:
+            raise Unsupported("the VMM restores no snapshots")
         stack.push_async_callback(machine.kill)
         if machine.key != spec.key:
             raise MachineError(f"the VMM answered for machine {machine.key!r}, not {spec.key!r}")
@@ -313,6 +354,20 @@ async def _greet(machine: Machine) -> Guest:
         with suppress(DeadlineExceeded):
             return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
     return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
+
+
+async def _restored(vmm: SnapshotVmm, spec: MachineSpec, snapshot: Snapshot | Path) -> Machine:
+    if not isinstance(snapshot, Path):
+        return await vmm.restore(spec, snapshot)
+    loaded = await vmm.load_snapshot(spec, snapshot)
+    try:
+        return await vmm.restore(spec, loaded)
+    finally:
+        loaded.close()
+
+
+def _renewal(setup: GuestSetup, *, other: bool) -> GuestRenewal:
+    return GuestRenewal(setup.time_ns, setup.entropy, setup.hostname, setup.network, other)
 
 
 async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:

@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve
 
-from monocore_core.assembly import Assembly, Blueprint, Clock
+from monocore_core.assembly import Assembly, Blueprint, Clock, Origin
 from monocore_core.backends import Backends
 from monocore_core.config.values import AUTO, Settings
 from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
@@ -217,6 +217,24 @@ class Engine:
             lasting = evolve(request, foreground=False)
             sandbox = await self._begin(key, lasting, stack, lasting=True, command=command, label=label)
             stack.pop_all()  # nothing is undone from now on but by discard
+        return sandbox
+
+    async def resume(self, key: str, request: SandboxRequest, origin: Origin) -> Sandbox:
+        """As :meth:`launch`, a sandbox that goes on where its origin was captured, with that one's processes, which are in ``sandbox.guest.adopted``.
+
+        Args:
+            key: from :func:`new_key`, and written down by the caller before; or of the origin itself, which has ended.
+            request: as the origin's, but for names, addresses and ports.
+            origin: what it goes on as.
+
+        Raises:
+            Conflict, MachineError, GuestError …: as :meth:`launch`. NotFound, Corrupt, Unsupported: its VMM cannot, and why.
+        """
+        async with AsyncExitStack() as stack:
+            clock = Clock(key, time.monotonic(), [], self.listener)
+            what = self._blueprint(key, evolve(request, foreground=False), origin.plan, origin.image)
+            sandbox = await self._assembly.build(evolve(what, origin=origin), clock, stack, lasting=True)
+            stack.pop_all()
         return sandbox
 
     async def adopt(self, key: str, request: SandboxRequest, plan: Plan, image: Image) -> Sandbox | None:

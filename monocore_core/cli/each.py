@@ -73,10 +73,14 @@ def _post(name: str, description: str, words: list[str], options: Globals, reque
 def start(words: list[str], options: Globals) -> int:
     """Run ``start``."""
     parser = _parser("start", "Start sandboxes that were created, or have ended.")
+    parser.add_argument(
+        "--checkpoint", default="", metavar="NAME", help="go on where this checkpoint of it was made"
+    )
     parsed = parser.flags(words, options)
+    body = {"checkpoint": parsed.checkpoint} if parsed.checkpoint else {}
 
     def one(api: Api, name: str) -> None:
-        api.call("POST", target("sandboxes", name, "start"), {}, timeout=None)
+        api.call("POST", target("sandboxes", name, "start"), body, timeout=None)
         print(name, flush=True)
 
     return _each(parsed.names, options, one)

@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "rm": ("each:remove", "remove sandboxes"),
     "cp": ("cp", "copy files to or from a sandbox"),
     "commit": ("commit", "make an image of a sandbox"),
+    "fork": ("fork", "make copies of a running sandbox, which go on where it is"),
+    "checkpoint": ("checkpoint", "write running sandboxes to disk, to go on from there later"),
     "inspect": ("inspect", "show everything about sandboxes, as JSON"),
     "stats": ("stats", "show what running sandboxes use"),
     "top": ("top", "show the processes in a sandbox"),

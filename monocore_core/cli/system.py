@@ -40,6 +40,7 @@ def main(words: list[str], options: Globals) -> int:
         "roots and states": usage.backends,
         "cache": usage.cache,
         "sandboxes": usage.sandboxes,
+        "checkpoints": usage.checkpoints,
         "volumes": usage.volumes,
         "temporary": usage.temporaries,
         "database": usage.database,

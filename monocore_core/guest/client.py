@@ -28,12 +28,19 @@ from typing import Final
 from monocore_core.errors import DeadlineExceeded, GuestError
 from monocore_core.guest.connections import GuestStream, encode_dial, encode_dial_socket
 from monocore_core.guest.files import GuestFiles
-from monocore_core.guest.messages import decode_stats, encode_setup, encode_size, encode_spawn
+from monocore_core.guest.messages import decode_stats, encode_renewal, encode_setup, encode_size, encode_spawn
 from monocore_core.guest.session import Operation, Session
 from monocore_core.guest.streams import ByteStream, Credit
 from monocore_core.guest.wire import Channel, Frame, Kind, put
 from monocore_core.interfaces.vmm import GuestChannel
-from monocore_core.model.guest import GuestSetup, GuestStats, ProcessExit, ProcessSpec, TerminalSize
+from monocore_core.model.guest import (
+    GuestRenewal,
+    GuestSetup,
+    GuestStats,
+    ProcessExit,
+    ProcessSpec,
+    TerminalSize,
+)
 
 #: Bytes of what a rehearsal's program says.
 _WORDS: Final = 4096
@@ -188,6 +195,27 @@ class Guest:
             GuestError: with what failed: a disk that is not there, a mount that the kernel refused.
         """
         await self._call(Kind.SETUP, encode_setup(setup))
+
+    @property
+    def held(self) -> bool:
+        """Whether its processes stood still when we connected: an earlier host held them, or it is a copy."""
+        return self._session.welcome.result().held
+
+    async def hold(self) -> None:
+        """Have every process but the agent stand still, without their noticing, until :meth:`release`. A repeat does nothing.
+
+        Raises:
+            GuestError: one does not, or the guest's kernel has no way; then none is held.
+        """
+        await self._call(Kind.HOLD, b"")
+
+    async def release(self, renewal: GuestRenewal) -> None:
+        """Make the guest what the renewal says, and then let its processes go on.
+
+        Raises:
+            GuestError: with what failed; then they are still held.
+        """
+        await self._call(Kind.RELEASE, encode_renewal(renewal))
 
     async def rehearse(self) -> None:
         """Have a copy of a template do once, for nothing, what :meth:`setup` and :meth:`spawn` will have it do; the next time is quicker.

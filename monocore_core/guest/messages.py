@@ -19,6 +19,7 @@ from monocore_core.errors import (
 )
 from monocore_core.guest.wire import MAX_LABEL, WINDOW, Fault, fields, number, put
 from monocore_core.model.guest import (
+    GuestRenewal,
     GuestSetup,
     GuestStats,
     ProcessExit,
@@ -78,6 +79,18 @@ def encode_setup(setup: GuestSetup) -> bytes:
     parts.extend(_mount(mount) for mount in setup.mounts)
     if setup.network is not None:
         parts.append(put(11, _network(setup.network)))
+    return b"".join(parts)
+
+
+def encode_renewal(renewal: GuestRenewal) -> bytes:
+    """Body of RELEASE."""
+    parts = [put(1, renewal.entropy)] if renewal.entropy else []
+    parts.append(put(2, renewal.time_ns))
+    if renewal.hostname:
+        parts.append(put(3, renewal.hostname))
+    if renewal.network is not None:
+        parts.append(put(11, _network(renewal.network)))
+    parts.append(put(12, int(renewal.other)))
     return b"".join(parts)
 
 

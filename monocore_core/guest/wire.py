@@ -61,6 +61,8 @@ class Kind(IntEnum):
     DIAL = 0x1A
     FILE = 0x1B
     READ_CHANGES = 0x1C
+    HOLD = 0x1D
+    RELEASE = 0x1E
     REHEARSE = 0x1F
     DATA = 0x20
     END = 0x21
@@ -119,6 +121,7 @@ class Welcome:
         processes: how many ADOPTED frames follow.
         started_ns: nanoseconds from the guest's boot to the agent's first instruction.
         listening_ns: the same until it listened.
+        held: whether its processes stand still, for it to be captured.
     """
 
     version: int
@@ -127,6 +130,7 @@ class Welcome:
     processes: int
     started_ns: int
     listening_ns: int
+    held: bool = False
 
 
 @frozen
@@ -208,7 +212,7 @@ class Decoder:
             return None
         _, _, version, flags, next_id, processes, started, listening = _WELCOME.unpack_from(buffer, at)
         del buffer[: at + _WELCOME.size]
-        return Welcome(version, bool(flags & 1), next_id, processes, started, listening)
+        return Welcome(version, bool(flags & 1), next_id, processes, started, listening, bool(flags & 2))
 
     def _frames(self) -> Iterator[Frame]:
         buffer = self._buffer

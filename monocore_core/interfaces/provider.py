@@ -166,7 +166,8 @@ class VmmCapabilities:
         shares: whether it serves host folders.
         max_disks: beside the boot disk.
         disk_limits: whether it limits the rate of a disk.
-        snapshots: whether a machine can be captured and restored.
+        snapshots: whether a machine can be captured and restored: the VMM is a :class:`~monocore_core.interfaces.vmm.SnapshotVmm`, and its
+            machines are :class:`~monocore_core.interfaces.vmm.SnapshotMachine`.
         templates: whether machines may begin as copies of a captured one: the VMM is a
             :class:`~monocore_core.interfaces.vmm.TemplateVmm`.
         pausable: whether a machine can be paused: it is a :class:`~monocore_core.interfaces.vmm.PausableMachine`.

@@ -27,6 +27,7 @@ Worked example::
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from monocore_core.model.machine import MachineExit, MachineSpec, Spare
@@ -143,6 +144,61 @@ class PausableMachine(Machine, Protocol):
 
         Raises:
             MachineError: as :meth:`pause`.
+        """
+        ...
+
+
+class Snapshot(Protocol):
+    """A machine as it was: its memory and the state of its devices, immutable. Its disks are the caller's.
+
+    It holds host memory until :meth:`close`, and as long as machines run that were restored from it.
+    """
+
+    def save(self, path: Path) -> None:
+        """Write it to the fresh file ``path``, synced. Blocks, for as long as its memory takes to be written.
+
+        Raises:
+            StorageError: the disk refuses; what is there by then is the caller's to remove.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it. A repeat does nothing."""
+        ...
+
+
+@runtime_checkable
+class SnapshotMachine(PausableMachine, Protocol):
+    """A machine of a VMM with ``snapshots`` among its capabilities."""
+
+    async def snapshot(self) -> Snapshot:
+        """What it is like now. It must be paused, stays so, and is not changed in any way. Failure and cancellation leave nothing.
+
+        Raises:
+            Unsupported: a device of it cannot be captured, with which; or what it runs with has been replaced since it was started.
+            MachineError: it has ended, or its memory cannot be had.
+        """
+        ...
+
+
+@runtime_checkable
+class SnapshotVmm(Vmm, Protocol):
+    """A VMM with ``snapshots`` among its capabilities."""
+
+    async def restore(self, spec: MachineSpec, snapshot: Snapshot) -> Machine:
+        """As :meth:`Vmm.start`, a machine that goes on where the snapshot was taken, any number of them: each has its memory copy on write.
+
+        Args:
+            spec: as that of the machine that was captured, but for key, folder, files, addresses and console. Its disks must hold what they held.
+            snapshot: of a machine of this VMM.
+        """
+        ...
+
+    async def load_snapshot(self, spec: MachineSpec, path: Path) -> Snapshot:
+        """One that was saved, checked by its checksum, of a machine like ``spec``.
+
+        Raises:
+            NotFound: there is none. Unsupported: the programs, the kernel, the agent, the devices or the host are not what they were. Corrupt: it is not what was written. StorageError: it cannot be read.
         """
         ...
 

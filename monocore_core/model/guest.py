@@ -81,6 +81,25 @@ class GuestSetup:
 
 
 @frozen
+class GuestRenewal:
+    """What a guest whose processes are held is from here on, before they go on.
+
+    Attributes:
+        time_ns: the host's wall clock at sending, nanoseconds since the epoch.
+        entropy: credited before anything else happens; a guest that goes on where it was needs none.
+        hostname: a new one, or "".
+        network: a new one, or None.
+        other: it is another machine from now on: it needs entropy, and gets a machine id of its own.
+    """
+
+    time_ns: int
+    entropy: bytes = field(default=b"", repr=False)
+    hostname: str = ""
+    network: GuestNetwork | None = None
+    other: bool = False
+
+
+@frozen
 class TerminalSize:
     """Of a pseudo-terminal, in characters."""
 

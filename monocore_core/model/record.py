@@ -174,6 +174,7 @@ class SandboxRecord:
         created: seconds since the epoch, as every time here.
         started: when its latest run's command was started, or 0.
         runs: how often it was started.
+        known_as: what the guest calls the command of its latest run, where that is not the run's label: the run goes on as another did.
         image: of which its latest run is made.
         placement: of its latest run.
         pid: of its machine's process on the host, while it runs; else 0.
@@ -192,6 +193,7 @@ class SandboxRecord:
     created: float = 0.0
     started: float = 0.0
     runs: int = 0
+    known_as: str = ""
     image: Image | None = None
     placement: Placement | None = None
     pid: int = 0
@@ -206,3 +208,8 @@ class SandboxRecord:
     def label(self) -> str:
         """Of its latest run, in its log."""
         return f"main-{self.runs}"
+
+    @property
+    def guest_label(self) -> str:
+        """By which the guest knows the command of its latest run."""
+        return self.known_as or self.label

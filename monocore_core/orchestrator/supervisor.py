@@ -24,7 +24,8 @@ from monocore_core.orchestrator.ledger import Ledger
 from monocore_core.orchestrator.probing import probe
 from monocore_core.orchestrator.restarting import failed, judge, may_restart
 from monocore_core.runtime.life import Life
-from monocore_core.runtime.sandboxes import Sandboxes, stop_signal
+from monocore_core.runtime.lives import stop_signal
+from monocore_core.runtime.sandboxes import Sandboxes
 
 #: Restarts that those who wait for an instance see, before they are told that it keeps failing.
 PATIENCE = 3

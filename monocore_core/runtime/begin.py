@@ -12,9 +12,10 @@ from contextlib import AsyncExitStack
 
 from attrs import evolve, frozen
 
+from monocore_core.assembly import Origin
 from monocore_core.concurrency import in_thread
 from monocore_core.engine import Engine
-from monocore_core.errors import CommandNotExecutable, CommandNotFound, MonocoreError
+from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, MonocoreError
 from monocore_core.guest.client import GuestProcess
 from monocore_core.interfaces.vmm import Confined
 from monocore_core.logs import LogStore, LogWriter
@@ -49,19 +50,38 @@ class Run:
     groups: HostGroups
 
 
+@frozen(eq=False)
+class Beginning:
+    """How a run is to begin.
+
+    Attributes:
+        prepare: called when the machine is set up, before the command.
+        origin: a machine that it goes on as, whose command is its command; then nothing is prepared.
+    """
+
+    prepare: Preparation = nothing_to_prepare
+    origin: Origin | None = None
+
+
 async def launch(
-    engine: Engine, record: SandboxRecord, logs: LogStore, groups: HostGroups, prepare: Preparation
+    engine: Engine, record: SandboxRecord, logs: LogStore, groups: HostGroups, beginning: Beginning
 ) -> tuple[Run, SandboxRecord]:
     """Start the machine and the command; gives what is to be written down. Failure and cancellation leave nothing but the folder.
 
     Raises:
+        GuestError: the command of the machine that it was to go on as has ended.
         NotFound, NothingFits, MachineError, CommandNotFound …: as starting a sandbox and a command says.
     """
     order = record.order
     # with nothing to do before the command, it need not wait for word of the set-up
+    prepare, origin = beginning.prepare, beginning.origin
     early = None if order.limits or prepare is not nothing_to_prepare else order.command
     request = evolve(order.sandbox, name=record.name)
-    sandbox = await engine.launch(record.id, request, command=early, label=record.label)
+    if origin is None:
+        sandbox = await engine.launch(record.id, request, command=early, label=record.label)
+    else:
+        record = evolve(record, known_as=origin.label)
+        sandbox = await engine.resume(record.id, request, origin)
     async with AsyncExitStack() as undo:
         undo.push_async_callback(engine.discard, record.id, sandbox.plan, folder=False)
         undo.push_async_callback(sandbox.guest.aclose)
@@ -72,8 +92,12 @@ async def launch(
             lacks = await in_thread(lambda: groups.hold(record.id, sandbox.machine.pid, order.limits))
             for lack in lacks:
                 log.note(record.label, lack, time_ns=time.time_ns())
-        variables = await prepare(sandbox)
         process = sandbox.first
+        if origin is not None:
+            process = await _command_of(sandbox, record)
+            if process is None and order.command is not None:
+                raise GuestError(f"the command of sandbox {record.name} had ended when it was captured")
+        variables = await prepare(sandbox) if origin is None else ()
         if process is None and (command := order.command) is not None:
             process = await sandbox.exec(evolve(command, env=(*command.env, *variables)), label=record.label)
         output = Output(process, log, record.label) if process is not None else None
@@ -126,6 +150,11 @@ def plan_of(record: SandboxRecord) -> Plan | None:
     placed = record.placement
     if placed is None or record.state is SandboxState.STARTING:
         return None
+    return plan_with(placed)
+
+
+def plan_with(placed: Placement) -> Plan:
+    """The plan of what was placed."""
     return Plan(placed.image_source, placed.layer_merger, placed.network, placed.vmm, ())
 
 
@@ -133,7 +162,7 @@ async def _command_of(sandbox: Sandbox, record: SandboxRecord) -> GuestProcess |
     """Its command among what still runs in the guest. Whoever asked for the others is gone, and so are they."""
     command: GuestProcess | None = None
     for process in sandbox.guest.adopted.values():
-        if process.kept and process.label == record.label:
+        if process.kept and process.label == record.guest_label:
             command = process
             continue
         await process.signal(signal.SIGKILL, group=True)

@@ -52,6 +52,7 @@ class Life:
         run: what runs.
         book: where it is written down.
         awake: set but while it is paused.
+        pausing: held by whoever stops its processors, or lets them run on.
         ended: gives how the command ended, once all of its output is in the log.
         over: done when nothing of the run is left.
     """
@@ -60,6 +61,7 @@ class Life:
     run: Run
     book: Book
     awake: asyncio.Event = field(factory=asyncio.Event, init=False)
+    pausing: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     ended: asyncio.Future[SandboxEnd] = field(init=False)
     over: asyncio.Future[None] = field(init=False)
     _wish: Wish | None = field(default=None, init=False)
@@ -67,7 +69,6 @@ class Life:
     _users: int = field(default=0, init=False)
     _touched: float = field(default=0.0, init=False)
     _stopping: asyncio.Lock = field(factory=asyncio.Lock, init=False)
-    _pausing: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _tasks: set[asyncio.Task[None]] = field(factory=set[asyncio.Task[None]], init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -135,7 +136,7 @@ class Life:
             Unsupported: its VMM cannot. Conflict: its command has ended. MachineError: the machine has ended.
         """
         machine = self._pausable()
-        async with self._pausing:
+        async with self.pausing:
             if not self.awake.is_set():
                 return
             if self.ended.done() or self._wish is not None:
@@ -154,7 +155,7 @@ class Life:
             Unsupported: its VMM cannot. MachineError, GuestError: the machine has ended, or its agent is lost.
         """
         machine = self._pausable()
-        async with self._pausing:
+        async with self.pausing:
             if self.awake.is_set():
                 return
             await machine.resume()

@@ -118,6 +118,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "DELETE /v1/sandboxes/{id}": Operation(
         (_switch("force", "End it before."),), statuses=_EMPTY, answers=""
     ),
+    "POST /v1/sandboxes/{id}/start": Operation(body=_table(checkpoint=_STRING)),
     "POST /v1/sandboxes/{id}/stop": Operation(body=_table(grace={"type": "number", "minimum": 0})),
     "POST /v1/sandboxes/{id}/kill": Operation(
         body=_table(signal={"type": ["integer", "string"]}), statuses=_EMPTY, answers=""
@@ -132,6 +133,15 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "GET /v1/sandboxes/{id}/logs": Operation(_LOG, answers=_TEXT, schema=_LINE, also=(NDJSON, _BYTES)),
     "GET /v1/sandboxes/{id}/stats": Operation((_switch("stream", "NDJSON of samples."),), also=(NDJSON,)),
+    "POST /v1/sandboxes/{id}/checkpoints": Operation(
+        body=_table("name", name=_STRING, leave_running={"type": "boolean"}),
+        statuses={201: "The checkpoint."},
+    ),
+    "DELETE /v1/sandboxes/{id}/checkpoints/{name}": Operation(statuses=_EMPTY, answers=""),
+    "POST /v1/sandboxes/{id}/fork": Operation(
+        body=_table(count={"type": "integer", "minimum": 1, "maximum": 100}, name=_STRING),
+        statuses={201: "The copies."},
+    ),
     "GET /v1/sandboxes/{id}/archive": Operation((_path("What to take."),), answers=_TAR, schema=_LINE),
     "PUT /v1/sandboxes/{id}/archive": Operation(
         (_path("A folder."),), body=_TAR, statuses=_EMPTY, answers=""

@@ -11,6 +11,7 @@ from aiohttp import web
 from monocore_core.errors import Conflict, InvalidInput, NotFound
 from monocore_core.model.access import Scope
 from monocore_core.model.record import SandboxRecord, SandboxState
+from monocore_core.runtime.checkpoints import start_from
 from monocore_core.server.access import access_of, sees
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import checked_number, switch, table_of
@@ -71,9 +72,12 @@ async def prune(request: web.Request) -> web.Response:
 
 @ROUTES.post("/v1/sandboxes/{id}/start", Scope.RUN)
 async def start(request: web.Request) -> web.Response:
-    """Start one, again or for the first time."""
-    sandboxes = daemon_of(request).sandboxes
-    life = await sandboxes.start(request.match_info["id"])
+    """Start one, again or for the first time; or have it go on from a checkpoint."""
+    sandboxes, name = daemon_of(request).sandboxes, (await table_of(request)).get("checkpoint", "")
+    if not isinstance(name, str):
+        raise InvalidInput("checkpoint is a text")
+    identity = request.match_info["id"]
+    life = await (start_from(sandboxes, identity, name) if name else sandboxes.start(identity))
     return web.json_response(view(life.record))
 
 

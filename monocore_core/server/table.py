@@ -7,12 +7,14 @@ from typing import Final
 from monocore_core.model.access import Scope
 from monocore_core.server import (
     attach,
+    checkpoints,
     committing,
     creation,
     dashboard,
     describing,
     dial,
     files,
+    forking,
     images,
     inside,
     kept,
@@ -31,6 +33,8 @@ ENTRIES: Final[tuple[Entry, ...]] = (
     *sandboxes.ROUTES.entries,
     *pausing.ROUTES.entries,
     *committing.ROUTES.entries,
+    *forking.ROUTES.entries,
+    *checkpoints.ROUTES.entries,
     *inside.ROUTES.entries,
     *projects.ROUTES.entries,
     *attach.ROUTES.entries,

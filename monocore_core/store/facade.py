@@ -17,6 +17,7 @@ from monocore_core.model.oci import Platform
 from monocore_core.ocidoc.derive import Commit
 from monocore_core.reference import Reference, parse_reference
 from monocore_core.store.atomic import Checkpoint, make_directory, no_checkpoint, remove_tree, storage_errors
+from monocore_core.store.checkpoints import Checkpoints
 from monocore_core.store.database import Database
 from monocore_core.store.gc import Collector, DiskUsage, Reclaimed
 from monocore_core.store.images import Images, Removed, looks_like_id, resolve
@@ -50,6 +51,7 @@ class Store:
     layout: Layout
     database: Database
     volumes: Volumes
+    checkpoints: Checkpoints
     _images: Images
     _leases: Leases
     _collector: Collector
@@ -77,7 +79,15 @@ class Store:
             images, leases = Images(layout, database), Leases(database)
             collector = Collector(layout, database, locks, leases, checkpoint)
             store = Store(
-                layout, database, Volumes(layout, database), images, leases, collector, locks, checkpoint
+                layout,
+                database,
+                Volumes(layout, database),
+                Checkpoints(layout),
+                images,
+                leases,
+                collector,
+                locks,
+                checkpoint,
             )
             collector.repair()
             store._remove_dead_sandboxes()

@@ -66,6 +66,7 @@ class DiskUsage:
         database: SQLite's files.
         temporaries: unfinished files.
         sandboxes: folders of running sandboxes.
+        checkpoints: captured sandboxes.
         volumes: named volumes.
         backends: state of the backends, e.g. merged roots.
         cache: what can be made again.
@@ -77,6 +78,7 @@ class DiskUsage:
     database: Usage
     temporaries: Usage
     sandboxes: Usage
+    checkpoints: Usage
     volumes: Usage
     backends: Usage
     cache: Usage
@@ -89,6 +91,7 @@ class DiskUsage:
             self.database,
             self.temporaries,
             self.sandboxes,
+            self.checkpoints,
             self.volumes,
             self.backends,
             self.cache,
@@ -141,6 +144,7 @@ class Collector:
             database=sum(map(_usage, database), Usage()),
             temporaries=tree_usage(layout.temporaries),
             sandboxes=tree_usage(layout.sandboxes),
+            checkpoints=tree_usage(layout.checkpoints),
             volumes=tree_usage(layout.volumes),
             backends=tree_usage(layout.backends),
             cache=tree_usage(layout.cache),

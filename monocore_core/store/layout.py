@@ -7,6 +7,7 @@
     temporary/OWNER-RANDOM    what is being written; removed when its owner is dead
     locks/HASH                flock files
     sandboxes/KEY/            one running sandbox each: sockets, console, scratch disk
+    checkpoints/KEY/NAME/     a captured sandbox each, see checkpoints.py
     volumes/NAME/             named volumes, each with its row in the database
     backends/KIND/NAME/       state of one backend
     cache/                    may be emptied while nothing runs
@@ -28,7 +29,7 @@ from monocore_core.store.atomic import make_directory, remove_tree, storage_erro
 from monocore_core.store.owner import Owner
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}\Z")
-_PARTS = ("layers/sha256", "temporary", "locks", "sandboxes", "volumes", "backends", "cache")
+_PARTS = ("layers/sha256", "temporary", "locks", "sandboxes", "checkpoints", "volumes", "backends", "cache")
 
 
 @frozen
@@ -81,6 +82,11 @@ class Layout:
     def sandboxes(self) -> Path:
         """Folder of the running sandboxes' folders."""
         return self.home / "sandboxes"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the sandboxes' folders of checkpoints."""
+        return self.home / "checkpoints"
 
     @property
     def volumes(self) -> Path:

@@ -49,6 +49,10 @@ class Records:
         with self.database.transaction() as connection:
             connection.execute("DELETE FROM records WHERE id = ?", (identity,))
 
+    def ids(self) -> frozenset[str]:
+        """Of every record, those that cannot be read among them."""
+        return frozenset(str(identity) for (identity,) in self.database.query("SELECT id FROM records"))
+
     def all(self) -> tuple[list[SandboxRecord], list[str]]:
         """Every record, the oldest first, and the ids of those that cannot be read (a later version's, or damaged)."""
         found: list[SandboxRecord] = []

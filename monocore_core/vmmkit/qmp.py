@@ -100,6 +100,26 @@ class Qmp:
         arguments: Message = {"fdset-id": number}
         await self._ask({"execute": "add-fd", "id": self._next(), "arguments": arguments}, descriptor)
 
+    async def add_file(self, descriptor: int) -> str:
+        """Give QEMU a descriptor as a file (``add-fd``); nothing else may be said meanwhile.
+
+        Returns:
+            The path by which commands name it, which must open it as it is open. :meth:`remove_file` takes it back.
+
+        Raises:
+            MachineError: as of :meth:`execute`.
+        """
+        answer = await self._ask({"execute": "add-fd", "id": self._next()}, descriptor)
+        return f"/dev/fdset/{at(answer, 'fdset-id')}"
+
+    async def remove_file(self, path: str) -> None:
+        """Take back what :meth:`add_file` gave.
+
+        Raises:
+            MachineError: as of :meth:`execute`.
+        """
+        await self.execute("remove-fd", {"fdset-id": int(path.rpartition("/")[2])})
+
     async def drained(self) -> None:
         """Wait until QEMU has closed the monitor and every event has been seen."""
         if self._task is not None:

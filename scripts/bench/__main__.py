@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monocore_core.errors import MonocoreError
-from scripts.bench import assemble, daemon, jail, load, machine, network, pull, start, unpack
+from scripts.bench import assemble, copies, daemon, jail, load, machine, network, pull, start, unpack
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
 
@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, Callable[[Path, bool], Section]] = {
     "start": start.measure,
     "starts": start.many,
     "weight": start.weight,
+    "fork": copies.measure,
     "roundtrip": machine.round_trip,
     "jail": jail.measure,
     "daemon": daemon.measure,

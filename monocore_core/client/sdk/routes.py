@@ -113,9 +113,10 @@ def remove(identity: str, *, force: bool) -> Call[None]:
     return Call("DELETE", target("sandboxes", identity, force=force), nothing)
 
 
-def start(identity: str) -> Call[Info]:
+def start(identity: str, checkpoint: str) -> Call[Info]:
     """Start one again."""
-    return Call("POST", target("sandboxes", identity, "start"), _named_info, {}, timeout=None)
+    body = {"checkpoint": checkpoint} if checkpoint else {}
+    return Call("POST", target("sandboxes", identity, "start"), _named_info, body, timeout=None)
 
 
 def stop(identity: str, grace: float | None) -> Call[Info]:
@@ -148,6 +149,32 @@ def commit(identity: str, image: str, *, message: str, author: str, changes: Seq
     """An image of it."""
     body = {"image": image, "message": message, "author": author, "changes": list(changes)}
     return Call("POST", target("sandboxes", identity, "commit"), same, body, timeout=None)
+
+
+def fork(identity: str, count: int, name: str) -> Call[tuple[Info, ...]]:
+    """Copies of it."""
+    where = target("sandboxes", identity, "fork")
+    body = {"count": count, "name": name}
+    return Call(
+        "POST", where, lambda table: tuple(map(_named_info, tables(table, "sandboxes"))), body, timeout=None
+    )
+
+
+def checkpoint(identity: str, name: str, *, leave_running: bool) -> Call[Table]:
+    """Write it to disk."""
+    body = {"name": name, "leave_running": leave_running}
+    return Call("POST", target("sandboxes", identity, "checkpoints"), same, body, timeout=None)
+
+
+def checkpoints(identity: str) -> Call[tuple[Table, ...]]:
+    """Those that there are."""
+    where = target("sandboxes", identity, "checkpoints")
+    return Call("GET", where, lambda table: tuple(tables(table, "checkpoints")))
+
+
+def remove_checkpoint(identity: str, name: str) -> Call[None]:
+    """Remove one."""
+    return Call("DELETE", target("sandboxes", identity, "checkpoints", name), nothing, timeout=None)
 
 
 @frozen

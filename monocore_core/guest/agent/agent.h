@@ -12,8 +12,8 @@ enum { VERSION = 2 };
 
 /* Kinds of frames. */
 enum {
-    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL, K_FILE, K_READ_CHANGES,
-    K_REHEARSE = 0x1f,
+    K_SETUP = 0x10, K_SPAWN, K_SIGNAL, K_RESIZE, K_READ_ARCHIVE, K_WRITE_ARCHIVE, K_STATS, K_SET_TIME, K_SHUTDOWN, K_CLOSE, K_DIAL, K_FILE, K_READ_CHANGES, K_HOLD, K_RELEASE,
+    K_REHEARSE,
     K_LAST_REQUEST = K_REHEARSE,
     K_DATA = 0x20, K_END, K_CREDIT,
     K_DONE = 0x40, K_FAILED, K_STARTED, K_EXITED, K_ADOPTED, K_GOODBYE,
@@ -262,15 +262,21 @@ struct setup {
 
 /* Entropy and time are applied while parsing: they come first. */
 int setup_parse(struct span body, struct setup *setup, struct fault *f);
+/* Its fields 1, 2, 3 and 11; 12 is whether it is another machine from now on. */
+int setup_parse_renewal(struct span body, struct setup *setup, bool *other, struct fault *f);
 int setup_run(const struct setup *setup, struct fault *f);
+bool setup_readonly(void); /* nothing may be written to the root */
 void root_prepare(void); /* whatever root it will be */
 int root_mount(const struct setup *setup, struct fault *f);
 int root_changes(void); /* the folder of the overlay's writable layer, or -1 */
 int root_rehearse(struct fault *f); /* mounts the boot disk as a sandbox's root, in the caller's own mount namespace */
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
 int files_write(const struct setup *setup, struct fault *f);
+int files_renew_machine_id(struct fault *f); /* where the sandbox has one */
 void net_prepare(void); /* the loopback */
 int net_configure(const struct setup *setup, struct fault *f);
+/* As another one: in place of the addresses that it had. */
+int net_reconfigure(const struct setup *setup, struct fault *f);
 int time_set(int64_t ns, struct fault *f);
 /* Mounts that PID 1 needs before anything; opens the port. */
 void boot_mounts(void);
@@ -283,10 +289,19 @@ bool renew_template(void); /* this guest is one, or a copy of one */
 int renew_random(struct span seed, struct fault *f);
 int renew_check(struct fault *f); /* a copy must have been renewed */
 
+/* What this guest is from here on, from RELEASE's body, and then its processes go on. */
+int renew_guest(struct span body, struct fault *f);
+
 /* ---- rehearse.c: spares ---- */
 
 /* Do once, in a child and for nothing, what SETUP and SPAWN will do: an emulated processor then has translated the code for it. */
 int rehearse(struct fault *f);
+
+/* ---- freeze.c ---- */
+
+int freeze_hold(struct fault *f); /* every process but the agent; a repeat does nothing */
+void freeze_release(void);
+bool freeze_held(void);
 
 /* ---- vsock.c ---- */
 

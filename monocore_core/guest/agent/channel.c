@@ -131,7 +131,7 @@ static void welcome(const uint8_t *p)
     memcpy(answer, guest_magic, 16);
     memcpy(answer + 16, p + 24, 16);
     put16(answer + 32, VERSION);
-    put16(answer + 34, is_set_up ? 1 : 0);
+    put16(answer + 34, (is_set_up ? 1 : 0) | (freeze_held() ? 2 : 0));
     put32(answer + 36, ops_next_id());
     put32(answer + 40, ops_count());
     put64(answer + 44, (uint64_t)started_ns);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -80,15 +81,44 @@ static void resolver_text(const struct setup *s, struct text *t)
         add(t, "%s%s%s", i ? " " : "search ", s->search[i], i + 1 == s->search_count ? "\n" : "");
 }
 
-int files_write(const struct setup *s, struct fault *f)
+static int open_etc(struct fault *f)
 {
-    static struct text t;
     int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     int etc = root < 0 ? -1 : open_folder(root, "/etc", 0755);
     if (root >= 0)
         close(root);
+    return etc < 0 ? fail(f, F_SYSTEM, errno, "cannot open /etc") : etc;
+}
+
+int files_renew_machine_id(struct fault *f)
+{
+    static struct text t;
+    struct stat st;
+    uint8_t random[16];
+    int etc = open_etc(f);
     if (etc < 0)
-        return fail(f, F_SYSTEM, errno, "cannot open /etc");
+        return -1;
+    int result = 0;
+    if (fstatat(etc, "machine-id", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size >= 32) {
+        t.size = 0;
+        if (getrandom(random, sizeof random, 0) != sizeof random)
+            result = fail(f, F_SYSTEM, errno, "cannot draw a machine id");
+        for (size_t i = 0; result == 0 && i < sizeof random; i++)
+            add(&t, "%02x", random[i]);
+        add(&t, "\n");
+        if (result == 0)
+            result = put_file(etc, "machine-id", &t, f);
+    }
+    close(etc);
+    return result;
+}
+
+int files_write(const struct setup *s, struct fault *f)
+{
+    static struct text t;
+    int etc = open_etc(f);
+    if (etc < 0)
+        return -1;
     int result = 0;
     if (s->hostname[0]) {
         t.size = 0;

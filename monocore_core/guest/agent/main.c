@@ -68,6 +68,8 @@ void shutdown_begin(int64_t grace_ms)
     if (phase != RUNNING)
         return;
     phase = TERMINATING;
+    if (freeze_held())
+        freeze_release();
     ops_signal_all(SIGTERM);
     ops_signal_all(SIGCONT);
     set_timer(grace_ms < 0 ? 0 : grace_ms > 3600000 ? 3600000 : grace_ms);
@@ -151,6 +153,26 @@ static int do_stats(uint32_t id)
     return 0;
 }
 
+static int do_hold(uint32_t id, struct fault *f)
+{
+    if (test_mode || !is_set_up)
+        return fail(f, F_STATE, 0, "the guest is not set up");
+    if (freeze_hold(f) < 0)
+        return -1;
+    send_done(id, NULL);
+    return 0;
+}
+
+static int do_release(uint32_t id, struct span body, struct fault *f)
+{
+    if (test_mode || !is_set_up)
+        return fail(f, F_STATE, 0, "the guest is not set up");
+    if (renew_guest(body, f) < 0)
+        return -1;
+    send_done(id, NULL);
+    return 0;
+}
+
 static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *f)
 {
     if (op_check_id(id, f) < 0)
@@ -174,6 +196,10 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return op_archive(id, OP_WRITE, body, f);
     case K_FILE:
         return op_file(id, body, f);
+    case K_HOLD:
+        return do_hold(id, f);
+    case K_RELEASE:
+        return do_release(id, body, f);
     case K_READ_CHANGES:
         return op_changes(id, body, f);
     case K_DIAL:

@@ -19,6 +19,12 @@ static const int64_t LINK_WAIT = 5LL * 1000000000;
 static const uint8_t TEMPLATE_MAC[6] = {0x02, 0x4d, 0x43, 0xff, 0xff, 0xff};
 
 static int loopback_error;
+/* What the interface has been given, to be taken from a copy of this guest. */
+static struct {
+    uint8_t mac[6];
+    struct address addresses[MAX_ADDRESSES];
+    size_t count;
+} given;
 
 struct message {
     _Alignas(8) uint8_t data[512];
@@ -66,6 +72,14 @@ static int set_mac(int fd, int index, const uint8_t mac[6])
     return talk(fd, &m);
 }
 
+static int set_down(int fd, int index)
+{
+    struct ifinfomsg head = {.ifi_index = index, .ifi_flags = 0, .ifi_change = IFF_UP};
+    struct message m;
+    begin(&m, RTM_NEWLINK, 0, &head, sizeof head);
+    return talk(fd, &m);
+}
+
 static int set_up(int fd, int index, uint32_t mtu)
 {
     struct ifinfomsg head = {.ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
@@ -76,7 +90,7 @@ static int set_up(int fd, int index, uint32_t mtu)
     return talk(fd, &m);
 }
 
-static int add_address(int fd, int index, const struct address *a)
+static int change_address(int fd, int index, const struct address *a, bool add)
 {
     struct ifaddrmsg head = {
         .ifa_family = a->size == 4 ? AF_INET : AF_INET6,
@@ -85,7 +99,7 @@ static int add_address(int fd, int index, const struct address *a)
         .ifa_index = (uint32_t)index,
     };
     struct message m;
-    begin(&m, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &head, sizeof head);
+    begin(&m, add ? RTM_NEWADDR : RTM_DELADDR, add ? NLM_F_CREATE | NLM_F_REPLACE : 0, &head, sizeof head);
     attribute(&m, IFA_LOCAL, a->bytes, a->size);
     attribute(&m, IFA_ADDRESS, a->bytes, a->size);
     return talk(fd, &m);
@@ -151,22 +165,41 @@ static int await_link(const uint8_t mac[6])
     return index;
 }
 
-static int configure(int fd, const struct setup *s, struct fault *f)
+/* `other`: it has another MAC so far. */
+static int give(int fd, int index, const struct setup *s, bool other, struct fault *f)
 {
-    int index = await_link(renew_template() ? TEMPLATE_MAC : s->mac), error;
-    if (!index)
-        return fail(f, F_SYSTEM, 0, "the guest has no network interface with the given MAC");
-    if (renew_template() && (error = set_mac(fd, index, s->mac)) < 0)
+    int error;
+    if (other && (error = set_mac(fd, index, s->mac)) < 0)
         return fail(f, F_SYSTEM, -error, "cannot give the network interface its MAC");
     if ((error = set_up(fd, index, s->mtu > 0 && s->mtu <= 65535 ? (uint32_t)s->mtu : 0)) < 0)
         return fail(f, F_SYSTEM, -error, "cannot bring the network interface up");
     for (size_t i = 0; i < s->address_count; i++)
-        if ((error = add_address(fd, index, &s->addresses[i])) < 0)
+        if ((error = change_address(fd, index, &s->addresses[i], true)) < 0)
             return fail(f, F_SYSTEM, -error, "cannot add an address");
     for (size_t i = 0; i < s->gateway_count; i++)
         if ((error = add_route(fd, index, s->gateways[i])) < 0)
             return fail(f, F_SYSTEM, -error, "cannot add the route by %s", s->gateways[i]);
+    memcpy(given.mac, s->mac, sizeof given.mac);
+    memcpy(given.addresses, s->addresses, sizeof given.addresses);
+    given.count = s->address_count;
     return 0;
+}
+
+static int configure(int fd, const struct setup *s, struct fault *f)
+{
+    int index = await_link(renew_template() ? TEMPLATE_MAC : s->mac);
+    if (!index)
+        return fail(f, F_SYSTEM, 0, "the guest has no network interface with the given MAC");
+    return give(fd, index, s, renew_template(), f);
+}
+
+/* Down, it loses its routes. Addresses that it never had, or has lost, are no error: only processes of the sandbox can have taken them. */
+static int take(int fd, int index, struct fault *f)
+{
+    for (size_t i = 0; i < given.count; i++)
+        change_address(fd, index, &given.addresses[i], false);
+    int error = set_down(fd, index);
+    return error < 0 ? fail(f, F_SYSTEM, -error, "cannot take the network interface down") : 0;
 }
 
 void net_prepare(void)
@@ -189,6 +222,21 @@ int net_configure(const struct setup *s, struct fault *f)
     if (fd < 0)
         return fail(f, F_SYSTEM, errno, "cannot open netlink");
     int result = configure(fd, s, f);
+    close(fd);
+    return result;
+}
+
+int net_reconfigure(const struct setup *s, struct fault *f)
+{
+    if (!s->network)
+        return 0;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0)
+        return fail(f, F_SYSTEM, errno, "cannot open netlink");
+    int index = find_link(given.mac);
+    int result = index ? take(fd, index, f) : fail(f, F_SYSTEM, 0, "the guest's network interface has another MAC than it was given");
+    if (result == 0)
+        result = give(fd, index, s, memcmp(given.mac, s->mac, sizeof given.mac) != 0, f);
     close(fd);
     return result;
 }

@@ -10,6 +10,7 @@
 #include <linux/random.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 enum { LEAST_ENTROPY = 32 };
@@ -59,6 +60,39 @@ int renew_random(struct span seed, struct fault *f)
         close(fd);
     renewed = result == 0;
     return renewed ? 0 : fail(f, F_SYSTEM, err, "cannot add entropy");
+}
+
+/* `setup` is static where it comes from: it is large. */
+static int become(const struct setup *setup, bool other, struct fault *f)
+{
+    if (setup->hostname[0] && sethostname(setup->hostname, strlen(setup->hostname)) < 0)
+        return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", setup->hostname);
+    if (setup_readonly()) /* nothing but us runs */
+        mount(NULL, "/", NULL, MS_REMOUNT, NULL);
+    int result = 0;
+    if (setup->hostname[0])
+        result = files_write(setup, f);
+    if (result == 0 && other)
+        result = files_renew_machine_id(f);
+    if (setup_readonly())
+        mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+    return result < 0 ? -1 : net_reconfigure(setup, f);
+}
+
+int renew_guest(struct span body, struct fault *f)
+{
+    static struct setup setup;
+    bool other = false;
+    memset(&setup, 0, sizeof setup);
+    renewed = false;
+    if (setup_parse_renewal(body, &setup, &other, f) < 0)
+        return -1;
+    if (other && !renewed)
+        return fail(f, F_STATE, 0, "a copy of a sandbox was given no entropy");
+    if (become(&setup, other, f) < 0)
+        return -1;
+    freeze_release();
+    return 0;
 }
 
 int renew_check(struct fault *f)

@@ -289,6 +289,25 @@ int setup_parse(struct span body, struct setup *s, struct fault *f)
     return 0;
 }
 
+int setup_parse_renewal(struct span body, struct setup *s, bool *other, struct fault *f)
+{
+    uint16_t tag;
+    struct span value;
+    int64_t n = 0;
+    int more;
+    while ((more = field_next(&body, &tag, &value)) > 0) {
+        bool known = (tag >= 1 && tag <= 3) || tag == 11;
+        if (tag == 12 ? field_number(value, &n, f) < 0 : !known ? fail(f, F_INVALID, 0, "field %u of the renewal is unknown", tag) : setup_field(s, tag, value, f) < 0)
+            return -1;
+    }
+    *other = n != 0;
+    return more < 0 ? fail(f, F_INVALID, 0, "the renewal is malformed") : 0;
+}
+
+static bool is_readonly;
+
+bool setup_readonly(void) { return is_readonly; }
+
 int setup_run(const struct setup *s, struct fault *f)
 {
     if (renew_check(f) < 0 || root_mount(s, f) < 0)
@@ -297,6 +316,7 @@ int setup_run(const struct setup *s, struct fault *f)
         return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", s->hostname);
     if (files_write(s, f) < 0 || net_configure(s, f) < 0)
         return -1;
+    is_readonly = s->readonly;
     if (s->readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
         return fail(f, F_SYSTEM, errno, "cannot make the root read-only");
     return 0;

@@ -92,6 +92,7 @@ def test_exec_and_its_flags(home: Home, sandbox: str) -> None:
     ]
     assert home.run("exec", sandbox, "sh", "-c", "exit 9").returncode == 9
     assert home.run("exec", sandbox, "no-such").returncode == 127
+    assert home.run("exec", sandbox, "sh", "-c", "yes & exit 5").returncode == 5
     home.out("exec", "-d", sandbox, "sh", "-c", "echo > /left")
     missing = home.run("exec", "nobody", "true")
     assert missing.returncode == 125
@@ -107,6 +108,47 @@ def test_pausing_and_going_on(home: Home, sandbox: str) -> None:
     assert home.out("resume", sandbox).strip() == sandbox
     assert home.out("unpause", sandbox).strip() == sandbox
     assert home.out("exec", sandbox, "echo", "here") == "here\n"
+
+
+def test_copies_of_a_sandbox(home: Home, sandbox: str) -> None:
+    made = home.out("fork", "-n", "2", "--name", "twin", sandbox).split()
+    assert len(made) == 2
+    assert {"twin-1", "twin-2"} <= set(home.out("ps").split())
+    names = [home.out("exec", one, "hostname").strip() for one in made]
+    assert names == made
+    ids = {home.out("exec", one, "sh", "-c", "head -c 16 /dev/urandom | md5sum") for one in (sandbox, *made)}
+    assert len(ids) == 3
+    home.out("rm", "-f", *made)
+    refused = home.run("fork", "-n", "0", sandbox)
+    assert refused.returncode == 125
+    assert b"give 1 to 100" in refused.stderr
+    assert home.run("fork", "nobody").returncode == 125
+
+
+def test_checkpoints_of_a_sandbox(home: Home) -> None:
+    script = "echo first > /mark; sleep 1; while :; do sleep 0.1; done"
+    home.out("run", "-d", "--name", "kept", "-m", "96m", home.image, "sh", "-c", script)
+    home.out("exec", "kept", "sh", "-c", "until [ -e /mark ]; do sleep 0.1; done; echo second > /mark")
+    assert home.out("checkpoint", "create", "--leave-running", "kept", "one").strip() == "one"
+    home.out("exec", "kept", "sh", "-c", "echo third > /mark")
+    assert home.out("checkpoint", "create", "kept", "two").strip() == "two"
+    assert "kept" not in home.out("ps").split()
+    listed = json.loads(home.out("checkpoint", "ls", "--json", "kept"))
+    assert [one["name"] for one in listed] == ["one", "two"]
+    assert "CHECKPOINT" in home.out("checkpoint", "ls", "kept")
+    assert home.out("start", "--checkpoint", "one", "kept").strip() == "kept"
+    assert home.out("exec", "kept", "cat", "/mark") == "second\n"
+    home.out("stop", "-t", "0", "kept")
+    home.out("start", "--checkpoint", "two", "kept")
+    assert home.out("exec", "kept", "cat", "/mark") == "third\n"
+    home.out("kill", "kept")
+    assert home.out("wait", "kept").split() == ["137"]
+    assert home.out("checkpoint", "rm", "kept", "one").strip() == "one"
+    assert home.out("checkpoint", "ls", "-q", "kept").split() == ["two"]
+    refused = home.run("start", "--checkpoint", "one", "kept")
+    assert refused.returncode == 1
+    assert b"there is no checkpoint one" in refused.stderr
+    home.out("rm", "kept")
 
 
 def test_a_terminal_over_the_daemon(home: Home, sandbox: str) -> None:

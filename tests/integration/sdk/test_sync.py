@@ -44,6 +44,27 @@ def test_commands_and_processes(shared: Sandbox) -> None:
         assert process.wait(SOON).code == 128 + 15
 
 
+def test_copies_and_checkpoints(shared: Sandbox) -> None:
+    shared.files.write("/mark", "here")
+    made = shared.fork(2, name="copied")
+    try:
+        assert [one.info.name for one in made] == ["copied-1", "copied-2"]
+        assert [one.files.read("/mark") for one in made] == [b"here", b"here"]
+        copy = made[0]
+        kept = copy.checkpoint("one")
+        assert kept["name"] == "one"
+        assert copy.refresh().state == "exited"
+        assert [one["name"] for one in copy.checkpoints()] == ["one"]
+        assert copy.start(checkpoint="one").state == "running"
+        assert copy.files.read("/mark") == b"here"
+        copy.remove_checkpoint("one")
+        with pytest.raises(NotFound):
+            copy.remove_checkpoint("one")
+    finally:
+        for one in made:
+            one.remove()
+
+
 def test_a_terminal(shared: Sandbox) -> None:
     with shared.pty(rows=30, columns=90) as shell:
         shell.write("stty size; exit 7\n")

@@ -227,9 +227,9 @@ class Sandbox:
         """What it uses, each second, until it ends."""
         return self._link.lines(routes.follow_stats(self.id))
 
-    async def start(self) -> Info:
-        """Start it again, when it has ended."""
-        self.info = await self._link.call(routes.start(self.id))
+    async def start(self, *, checkpoint: str = "") -> Info:
+        """Start it again, when it has ended; or have it go on where a checkpoint of it was made."""
+        self.info = await self._link.call(routes.start(self.id, checkpoint))
         return self.info
 
     async def stop(self, *, grace: float | None = None) -> Info:
@@ -267,6 +267,45 @@ class Sandbox:
         """
         call = routes.commit(self.id, image, message=message, author=author, changes=changes)
         return await self._link.call(call)
+
+    async def fork(self, copies: int = 1, *, name: str = "") -> tuple[Sandbox, ...]:
+        """Copies of it, which go on where it is: ``first, second = await sandbox.fork(2)``. Each is to be removed.
+
+        Memory and disk are copy on write, randomness, name, addresses are each copy's own. What is in its memory, secrets too, is in theirs. Its command goes on in
+        each; processes that :meth:`exec` began are ended in them.
+
+        Args:
+            copies: how many, at most 100.
+            name: of the copy; of several each has a number behind it. "": their ids.
+
+        Raises:
+            Unsupported: it has volumes, or its VMM cannot. Conflict: it does not run, or is paused.
+        """
+        made = await self._link.call(routes.fork(self.id, copies, name))
+        return tuple(Sandbox(self._link, info) for info in made)
+
+    async def checkpoint(self, name: str, *, leave_running: bool = False) -> Table:
+        """Write it to disk, memory and writable disk, for :meth:`start` to go on from there; and end it.
+
+        Args:
+            name: of the checkpoint.
+            leave_running: do not end it.
+
+        Returns:
+            What there is of it: ``name``, ``created``, ``size``.
+
+        Raises:
+            Unsupported: it has volumes, or its VMM cannot. Conflict: it does not run, is paused, or has one of that name.
+        """
+        return await self._link.call(routes.checkpoint(self.id, name, leave_running=leave_running))
+
+    async def checkpoints(self) -> tuple[Table, ...]:
+        """What :meth:`checkpoint` gave, the oldest first."""
+        return await self._link.call(routes.checkpoints(self.id))
+
+    async def remove_checkpoint(self, name: str) -> None:
+        """Remove one."""
+        await self._link.call(routes.remove_checkpoint(self.id, name))
 
     async def kill(self, signal: int | str = "KILL") -> None:
         """Send its command a signal."""

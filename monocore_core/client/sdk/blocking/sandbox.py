@@ -215,9 +215,9 @@ class Sandbox:
         """What it uses, each second, until it ends."""
         return self._link.lines(routes.follow_stats(self.id))
 
-    def start(self) -> Info:
-        """Start it again, when it has ended."""
-        self.info = self._link.call(routes.start(self.id))
+    def start(self, *, checkpoint: str = "") -> Info:
+        """Start it again, when it has ended; or have it go on where a checkpoint of it was made."""
+        self.info = self._link.call(routes.start(self.id, checkpoint))
         return self.info
 
     def stop(self, *, grace: float | None = None) -> Info:
@@ -255,6 +255,46 @@ class Sandbox:
         """
         call = routes.commit(self.id, image, message=message, author=author, changes=changes)
         return self._link.call(call)
+
+    def fork(self, copies: int = 1, *, name: str = "") -> tuple[Sandbox, ...]:
+        """Copies of it, which go on where it is: ``first, second = sandbox.fork(2)``. Each is to be removed.
+
+        Memory and disk are copy on write, randomness, name, addresses are each copy's own. What is in its memory, secrets too, is in theirs. Its command goes on in
+        each; processes that :meth:`exec` began are ended in them.
+
+        Args:
+            copies: how many, at most 100.
+            name: of the copy; of several each has a number behind it. "": their ids.
+
+        Raises:
+            Unsupported: it has volumes, or its VMM cannot. Conflict: it does not run, or is paused.
+        """
+        return tuple(
+            Sandbox(self._link, info) for info in self._link.call(routes.fork(self.id, copies, name))
+        )
+
+    def checkpoint(self, name: str, *, leave_running: bool = False) -> Table:
+        """Write it to disk, memory and writable disk, for :meth:`start` to go on from there; and end it.
+
+        Args:
+            name: of the checkpoint.
+            leave_running: do not end it.
+
+        Returns:
+            What there is of it: ``name``, ``created``, ``size``.
+
+        Raises:
+            Unsupported: it has volumes, or its VMM cannot. Conflict: it does not run, is paused, or has one of that name.
+        """
+        return self._link.call(routes.checkpoint(self.id, name, leave_running=leave_running))
+
+    def checkpoints(self) -> tuple[Table, ...]:
+        """What :meth:`checkpoint` gave, the oldest first."""
+        return self._link.call(routes.checkpoints(self.id))
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Remove one."""
+        self._link.call(routes.remove_checkpoint(self.id, name))
 
     def kill(self, signal: int | str = "KILL") -> None:
         """Send its command a signal."""

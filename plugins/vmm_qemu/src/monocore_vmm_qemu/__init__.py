@@ -21,6 +21,7 @@ CAPABILITIES = VmmCapabilities(
     shares=True,
     max_disks=4,
     disk_limits=True,
+    snapshots=True,
     templates=True,
     pausable=True,
     adoptable=True,

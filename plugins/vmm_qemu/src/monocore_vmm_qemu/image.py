@@ -20,7 +20,7 @@ from typing import BinaryIO, NoReturn
 
 from attrs import frozen
 
-from monocore_core.errors import Corrupt
+from monocore_core.errors import Corrupt, Unsupported
 from monocore_core.model.digest import Hasher
 from monocore_core.vmmkit.jsontext import Json, at, parse
 from monocore_vmm_qemu.shape import FORMAT
@@ -80,20 +80,26 @@ def blank(size: int) -> Captured:
         raise
 
 
-def save(captured: Captured, path: Path) -> None:
+def save(captured: Captured, path: Path, shape: str = "") -> None:
     """Write a captured machine; the caller renames the file when it is whole.
+
+    Args:
+        captured: the machine.
+        path: of a fresh file.
+        shape: what must be the same for it to be of use, where the file's name does not say it.
 
     Raises:
         OSError: it could not be written.
     """
     extents = list(_extents(captured.memory))
     size, memory = os.fstat(captured.state).st_size, os.fstat(captured.memory).st_size
-    digest = _begun(memory, size, extents)
+    digest = _begun(shape, memory, size, extents)
     for chunk in _content(captured, size, extents):
         digest.update(chunk)
     head = json.dumps(
         {
             "format": FORMAT,
+            "shape": shape,
             "sha256": digest.hexdigest(),
             "memory": memory,
             "state": size,
@@ -108,16 +114,19 @@ def save(captured: Captured, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def load(path: Path, memory: int) -> Captured:
+def load(path: Path, memory: int, shape: str = "") -> Captured:
     """Read a captured machine of ``memory`` bytes of RAM, and check it.
 
     Raises:
         FileNotFoundError: there is none.
         OSError: it could not be read.
+        Unsupported: it is of another shape.
         Corrupt: it is not what was written.
     """
     with path.open("rb") as file:
         head = _head(file, path)
+        if at(head, "shape") != shape:
+            raise Unsupported(f"{path}: what it was captured with is not what there is now")
         try:
             wanted, size, total = str(at(head, "sha256")), _number(at(head, "state")), at(head, "memory")
             extents = _checked(at(head, "extents"), memory)
@@ -127,7 +136,7 @@ def load(path: Path, memory: int) -> Captured:
             raise Corrupt(f"{path}: a template of another kind")
         captured = blank(memory)
         try:
-            if _filled(file, captured, size, extents) != wanted:
+            if _filled(file, captured, size, extents, shape) != wanted:
                 _refuse(path)
             captured.seal()
         except BaseException:
@@ -146,9 +155,9 @@ def _head(file: BinaryIO, path: Path) -> Json:
         raise Corrupt(f"{path}: a template's head is damaged") from error
 
 
-def _begun(memory: int, size: int, extents: list[Extent]) -> Hasher:
+def _begun(shape: str, memory: int, size: int, extents: list[Extent]) -> Hasher:
     """A digest that has seen where everything goes."""
-    return hashlib.sha256(json.dumps([FORMAT, memory, size, extents]).encode())
+    return hashlib.sha256(json.dumps([FORMAT, shape, memory, size, extents]).encode())
 
 
 def _number(value: Json) -> int:
@@ -172,9 +181,9 @@ def _checked(value: Json, memory: int) -> list[Extent]:
     return extents
 
 
-def _filled(file: BinaryIO, captured: Captured, size: int, extents: list[Extent]) -> str:
+def _filled(file: BinaryIO, captured: Captured, size: int, extents: list[Extent], shape: str) -> str:
     """Read state and memory to the file's end; gives the digest of what was read."""
-    digest = _begun(os.fstat(captured.memory).st_size, size, extents)
+    digest = _begun(shape, os.fstat(captured.memory).st_size, size, extents)
     _copy(file, captured.state, 0, size, digest)
     for start, length in extents:
         _copy(file, captured.memory, start, length, digest)
@@ -200,7 +209,7 @@ def _copy(file: BinaryIO, descriptor: int, start: int, length: int, digest: Hash
 def _extents(memory: int) -> Iterator[Extent]:
     """Where pages are that are not zero, neighbours together."""
     begin = end = 0
-    for start, chunk in _data(memory):
+    for start, chunk in data_of(memory, os.fstat(memory).st_size):
         for offset in range(0, len(chunk), PAGE):
             if chunk[offset : offset + PAGE] == _ZEROS:
                 continue
@@ -213,16 +222,15 @@ def _extents(memory: int) -> Iterator[Extent]:
         yield begin, end - begin
 
 
-def _data(memory: int) -> Iterator[tuple[int, bytes]]:
+def data_of(memory: int, size: int) -> Iterator[tuple[int, bytes]]:
     """What of a sparse file is not a hole, a piece at a time, with its place."""
-    size = os.fstat(memory).st_size
     at_ = 0
     while at_ < size:
         try:
             at_ = os.lseek(memory, at_, os.SEEK_DATA)
         except OSError:  # only a hole is left
             return
-        end = os.lseek(memory, at_, os.SEEK_HOLE)
+        end = min(os.lseek(memory, at_, os.SEEK_HOLE), size)
         while at_ < end:
             chunk = os.pread(memory, min(_CHUNK, end - at_), at_)
             yield at_, chunk

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
 from monocore_core.model.machine import MachineEnd, MachineExit, MachineSpec
@@ -14,6 +15,7 @@ from monocore_core.vmmkit.channel import SocketChannel
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.accel import Trust
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.snapshot import QemuSnapshot, take
 
 #: Seconds until a queue that was full is tried again.
 _QUEUE_PAUSE = 0.01
@@ -23,6 +25,7 @@ _QUEUE_PATIENCE = 15.0
 _MONITOR = 15.0
 Relaunch = Callable[[], Awaitable[Running]]
 Verdict = Callable[[Trust], None]
+Shape = Callable[[MachineSpec, bool], Awaitable[tuple[str, Path]]]
 
 
 class QemuMachine:
@@ -31,14 +34,15 @@ class QemuMachine:
     Args:
         spec: what runs.
         running: the process.
-        timeout: seconds from now for the agent to open its port.
+        shape: gives the shape of a machine, under KVM or not, if it were started now, and the QEMU that would run it.
     """
 
-    def __init__(self, spec: MachineSpec, running: Running, timeout: float) -> None:
+    def __init__(self, spec: MachineSpec, running: Running, shape: Shape) -> None:
         self._spec = spec
         self._running = running
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + timeout
+        self._deadline = self._loop.time() + spec.boot_timeout
+        self._shape = shape
         self._channel: SocketChannel | None = None
         self._trial: asyncio.Task[None] | None = None
 
@@ -118,6 +122,12 @@ class QemuMachine:
     async def resume(self) -> None:
         """See the protocol."""
         await self._command("cont")
+
+    async def snapshot(self) -> QemuSnapshot:
+        """See :class:`~monocore_core.interfaces.vmm.SnapshotMachine`."""
+        await self._tried()
+        shape, binary = await self._shape(self._spec, self._running.kvm)
+        return await take(self._spec, self._running, shape, binary)
 
     async def _command(self, word: str) -> None:
         """Have QEMU's monitor do something that is done when it answers."""

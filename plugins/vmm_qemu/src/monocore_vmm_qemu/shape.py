@@ -23,7 +23,7 @@ from monocore_core.model.network import Attachment, NoNetwork, Tap, UserMode
 from monocore_vmm_qemu.command import Facts, Memory, command_line
 
 #: Changes when templates of earlier versions are of no use.
-FORMAT = 1
+FORMAT = 2
 #: Of a template's interface; the agent knows it (``net.c``), and gives each copy its own.
 MAC = "02:4d:43:ff:ff:ff"
 #: Bytes of a template's disks: the most that a copy's may have, until its kernel has learned the real size.

@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from monocore_core.concurrency import in_thread
 from monocore_core.errors import Conflict, MachineError, NotFound, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
-from monocore_core.interfaces.vmm import Greeter
+from monocore_core.interfaces.vmm import Greeter, Snapshot
 from monocore_core.jail import Jailer
 from monocore_core.model.events import Began, Warned
 from monocore_core.model.machine import MachineSpec, Spare
@@ -23,6 +24,8 @@ from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import BINARY_HINT, find_binary
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.shape import identify, key_of
+from monocore_vmm_qemu.snapshot import QemuSnapshot, load_snapshot, refuse
 from monocore_vmm_qemu.spares import Spares, unfit
 from monocore_vmm_qemu.templates import Start, Templates
 
@@ -79,7 +82,7 @@ class QemuVmm:
                 on_trial = False
         finally:
             self._starting.discard(spec.key)
-        machine = QemuMachine(spec, running, spec.boot_timeout)
+        machine = QemuMachine(spec, running, self._shape)
         if on_trial:
             self._try(machine, launcher, spec, kernel)
         self._machines[spec.key] = machine
@@ -109,6 +112,31 @@ class QemuVmm:
         """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
         await self._spares.end(spare)
 
+    async def restore(self, spec: MachineSpec, snapshot: Snapshot) -> QemuMachine:
+        """See :class:`~monocore_core.interfaces.vmm.SnapshotVmm`."""
+        self._check(spec)
+        if (reason := refuse(spec)) is not None:
+            raise Unsupported(f"vmm_qemu: the machine cannot be restored: {reason}")
+        if not isinstance(snapshot, QemuSnapshot):
+            raise Unsupported("vmm_qemu: the snapshot is another VMM's")
+        launcher = self._launcher(spec.architecture)
+        if spec.key in self._starting or launcher.alive(spec.key):
+            raise Conflict(f"machine {spec.key} runs already")
+        self._starting.add(spec.key)
+        try:
+            stub = await self._templates.stub()
+            running = await launcher.launch(spec, stub, kvm=snapshot.kvm, image=snapshot.captured)
+        finally:
+            self._starting.discard(spec.key)
+        machine = self._machines[spec.key] = QemuMachine(spec, running, self._shape)
+        return machine
+
+    async def load_snapshot(self, spec: MachineSpec, path: Path) -> QemuSnapshot:
+        """See the protocol."""
+        kvm = await self._kvm_for(spec)
+        shape, _ = await self._shape(spec, kvm)
+        return await in_thread(lambda: load_snapshot(path, spec.memory, shape, kvm=kvm))
+
     async def adopt(self, spec: MachineSpec) -> QemuMachine | None:
         """See the protocol."""
         launcher = self._launcher(spec.architecture)
@@ -118,7 +146,7 @@ class QemuVmm:
         found = await launcher.adopt(spec)
         if found is None:
             return None
-        machine = QemuMachine(spec, found[0], spec.boot_timeout)
+        machine = QemuMachine(spec, found[0], self._shape)
         self._machines[spec.key] = machine
         return machine
 
@@ -155,6 +183,23 @@ class QemuVmm:
         if kvm and self._options.accel is AccelChoice.AUTO and trust is not Trust.WORKS:
             return _UNPROVEN
         return Start(spec, self._launcher(spec.architecture), kernel, kvm)
+
+    async def _shape(self, spec: MachineSpec, kvm: bool) -> tuple[str, Path]:
+        """Names everything that must be the same for a machine to go on as another, and the QEMU that would run it now."""
+        launcher = self._launcher(spec.architecture)
+        kernel = await asyncio.to_thread(self._kernel, spec.architecture)
+        facts = await launcher.facts(spec, kernel, kvm=kvm)
+
+        def key() -> str:
+            return key_of(spec, facts, identify(facts.binary, kernel.digest, spec.boot, kvm=kvm))
+
+        return await in_thread(key), facts.binary
+
+    async def _kvm_for(self, spec: MachineSpec) -> bool:
+        """Whether machines that begin now use KVM, as one that was captured did: it had proven itself, then or before."""
+        kernel = await asyncio.to_thread(self._kernel, spec.architecture)
+        problem = kvm_problem(self._root, spec.architecture)
+        return decide(self._options.accel, problem, self._verdicts.trust(kernel.digest))
 
     def _check(self, spec: MachineSpec) -> None:
         problem = self._capabilities.refuse(spec)

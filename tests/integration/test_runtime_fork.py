@@ -1,0 +1,123 @@
+"""Copies of a sandbox that runs, for real: each goes on by itself, and no two have an identity, or what comes of randomness, in common."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from monocore_core.config.values import Settings
+from monocore_core.errors import Conflict, LimitExceeded, Unsupported
+from monocore_core.interfaces.vmm import PausableMachine
+from monocore_core.model.record import SandboxOrder, SandboxRecord, SandboxState
+from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
+from monocore_core.model.volume import VolumeMount
+from monocore_core.runtime.forking import fork
+from monocore_core.runtime.life import Life
+from monocore_core.runtime.sandboxes import Sandboxes
+from tests.integration.test_runtime import home, image, logged, order, sandboxes
+
+__all__ = ["home", "image", "sandboxes"]
+pytestmark = pytest.mark.integration
+#: Loads something that no two would have by themselves, and tells at each go on what it knows and draws.
+PROGRAM = """
+data=$(head -c 300000 /dev/urandom | md5sum | cut -c1-32)
+echo 0123456789abcdef0123456789abcdef > /etc/machine-id
+echo kept > /file
+echo loaded $data
+while read word; do
+    echo $word > /file
+    echo $data $(hostname) $(cat /etc/hostname) $(cat /etc/machine-id) $(head -c 9 /dev/urandom | md5sum | cut -c1-32)
+    sync
+done
+"""
+
+
+async def line_of(sandboxes: Sandboxes, record: SandboxRecord, number: int) -> list[str]:
+    """The words of a line of its log, once it is there."""
+    async with asyncio.timeout(60):
+        while len(lines := logged(sandboxes, record).decode().split("\n")) <= number + 1:  # noqa: ASYNC110 - a log
+            await asyncio.sleep(0.02)
+    return lines[number].split()
+
+
+async def told(sandboxes: Sandboxes, life: Life, word: str) -> list[str]:
+    before = logged(sandboxes, life.record).count(b"\n")
+    assert life.process is not None
+    await life.process.write_stdin(f"{word}\n".encode())
+    return await line_of(sandboxes, life.record, before)
+
+
+async def content(sandboxes: Sandboxes, record: SandboxRecord) -> bytes:
+    process = await sandboxes.exec(record.id, CommandRequest(args=("cat", "/file", "/proc/self/cgroup")))
+    found = b""
+    while data := await process.stdout.read():
+        found += data
+    return found
+
+
+async def test_copies_go_on_by_themselves(sandboxes: Sandboxes, image: str) -> None:
+    request = SandboxRequest(image, name="first", memory=128 * MIB, pull=PullPolicy.NEVER, disk=32 * MIB)
+    command = CommandRequest(args=("sh", "-c", PROGRAM), stdin=True)
+    original = sandboxes.create(SandboxOrder(request, command))
+    first = await sandboxes.start(original.id)
+    data = (await line_of(sandboxes, original, 0))[1]
+    made = await fork(sandboxes, "first", 2, "copy", sandboxes.create)
+    assert [record.name for record in made] == ["copy-1", "copy-2"]
+    lives = [first, *(sandboxes.life(record.id) for record in made)]
+    heard = [await told(sandboxes, life, life.record.name) for life in lives]
+    assert [words[0] for words in heard] == [data] * 3
+    assert [words[1] for words in heard] == [life.record.id for life in lives]
+    assert [words[2] for words in heard] == [life.record.id for life in lives]
+    assert heard[0][3] == "0123456789abcdef" * 2
+    assert len({words[3] for words in heard}) == 3
+    assert len({words[4] for words in heard}) == 3
+    contents = [await content(sandboxes, life.record) for life in lives]
+    assert contents == [f"{life.record.name}\n0::/\n".encode() for life in lives]
+
+    again = (await fork(sandboxes, "copy-2", 1, "", sandboxes.create))[0]
+    await sandboxes.remove("first", force=True)
+    await sandboxes.remove("copy-2", force=True)
+    assert (await told(sandboxes, sandboxes.life(again.id), "again"))[:2] == [data, again.id]
+    assert (await told(sandboxes, lives[1], "still"))[0] == data
+    await refused(sandboxes, lives[1])
+    engine = await sandboxes.engines.base()
+    assert list(engine.store.layout.temporaries.iterdir()) == []
+
+
+async def refused(sandboxes: Sandboxes, life: Life) -> None:
+    """What cannot be copied is said, and leaves nothing."""
+    known, was = sandboxes.all(), life.record.order
+    volumes = (VolumeMount("/data", "data"),)
+    life.record = evolve(life.record, order=evolve(was, sandbox=evolve(was.sandbox, volumes=volumes)))
+    with pytest.raises(Unsupported, match="it has volumes"):
+        await fork(sandboxes, life.record.id, 2, "", sandboxes.create)
+    life.record = evolve(life.record, order=was)
+
+    def one_only(asked: SandboxOrder) -> SandboxRecord:
+        if len(sandboxes.all()) > len(known):
+            raise LimitExceeded("that is too many")
+        return sandboxes.create(asked)
+
+    with pytest.raises(LimitExceeded, match="too many"):
+        await fork(sandboxes, life.record.id, 2, "", one_only)
+    await life.pause()
+    with pytest.raises(Conflict, match="is paused"):
+        await fork(sandboxes, life.record.id, 2, "", sandboxes.create)
+    await life.resume()
+    assert [one.id for one in sandboxes.all()] == [one.id for one in known]
+
+
+async def test_a_daemon_that_dies_meanwhile_leaves_it_to_the_next_one(home: Path, image: str) -> None:
+    async with Sandboxes.open(Settings(home)) as before:
+        before.create(order(image, "sh", "-c", "while :; do echo on; sleep 0.1; done", name="held"))
+        life = await before.start("held")
+        machine = life.sandbox.machine
+        assert isinstance(machine, PausableMachine)
+        await life.sandbox.guest.hold()
+        await machine.pause()  # as a fork leaves it whose process is killed
+    async with Sandboxes.open(Settings(home)) as later:
+        found = later.get("held")
+        assert found.state is SandboxState.RUNNING
+        await line_of(later, found, logged(later, found).count(b"\n") + 3)
+        await later.remove("held", force=True)
