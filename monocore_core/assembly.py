@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -66,6 +66,11 @@ class Clock:
             self.beginnings.append(event)
         self.listener(event)
 
+    @property
+    def spare(self) -> bool:
+        """Whether the machine was there before: somebody has spoken with its agent."""
+        return bool(self.beginnings) and self.beginnings[-1].spare
+
     def mark(self, name: str, *, since: str = "") -> None:
         """A stage is complete, which began with the end of the stage before, or of the one that is named."""
         now = time.monotonic() - self.began
@@ -73,6 +78,10 @@ class Clock:
         stage = Stage(self.sandbox, name, now, now - (ends[-1] if ends else 0.0))
         self.stages.append(stage)
         self.listener(stage)
+
+
+async def at_once() -> None:
+    """Nobody is waited for."""
 
 
 @frozen
@@ -86,6 +95,7 @@ class Origin:
         snapshot: of it, which stays its holder's; or the file to which one was saved.
         disk: file with what its writable disk had then, or None; a copy of it is made.
         other: the new one is another machine, with an identity of its own.
+        ready: awaited before its processes go on.
     """
 
     plan: Plan
@@ -94,6 +104,7 @@ class Origin:
     snapshot: Snapshot | Path
     disk: Path | None = None
     other: bool = True
+    ready: Callable[[], Awaitable[None]] = at_once
 
 
 @frozen
@@ -175,7 +186,7 @@ class Assembly:
         spec = machine_spec(request, parts)
         machine = await self._start(vmm, spec, stack, what.origin)
         clock.mark("spawn")
-        guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout)
+        guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout, first=not clock.spare)
         stack.push_async_callback(guest.aclose)
         clock.mark("boot")
         sandbox = Sandbox(
@@ -193,6 +204,7 @@ class Assembly:
         )
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         if what.origin is not None:
+            await what.origin.ready()
             await guest.release(_renewal(setup, other=what.origin.other))
             clock.mark("renew")
             sandbox.started = True

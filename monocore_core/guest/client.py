@@ -156,18 +156,25 @@ class Guest:
         self.files = GuestFiles(session)
 
     @classmethod
-    async def open(cls, channel: GuestChannel, *, timeout: float) -> Guest:  # noqa: ASYNC109 - the channel is closed too
+    async def open(
+        cls,
+        channel: GuestChannel,
+        *,
+        timeout: float,  # noqa: ASYNC109 - the channel is closed too
+        first: bool = False,
+    ) -> Guest:
         """Shake hands with the agent.
 
         Args:
             channel: closed by :meth:`aclose`, and when this fails.
             timeout: seconds.
+            first: nobody has left half a frame in the channel, which saves the agent some work: its machine has just been started.
 
         Raises:
             DeadlineExceeded: it did not answer in time.
             GuestError: it is gone, or speaks another version.
         """
-        session = await Session.open(channel, timeout)
+        session = await Session.open(channel, timeout, first=first)
         guest = cls(session)
         for frame in session.adopted:
             guest.adopted[frame.id] = guest._process(session.operation_of(frame.id))

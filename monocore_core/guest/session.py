@@ -90,8 +90,13 @@ class Session:
         self._to_adopt = 0
 
     @classmethod
-    async def open(cls, channel: GuestChannel, limit: float) -> Session:
+    async def open(cls, channel: GuestChannel, limit: float, *, first: bool = False) -> Session:
         """Shake hands.
+
+        Args:
+            channel: to the agent.
+            limit: seconds.
+            first: nobody has left half a frame in it.
 
         Raises:
             DeadlineExceeded: no answer within ``limit`` seconds.
@@ -100,7 +105,7 @@ class Session:
         session = cls(channel)
         try:
             async with asyncio.timeout(limit):
-                await session._shake_hands()
+                await session._shake_hands(first=first)
         except TimeoutError as error:
             await session.aclose()
             raise DeadlineExceeded(f"the guest agent did not answer within {limit:g} s") from error
@@ -109,8 +114,8 @@ class Session:
             raise
         return session
 
-    async def _shake_hands(self) -> None:
-        await self._channel.write(self._hello.encode())
+    async def _shake_hands(self, *, first: bool) -> None:
+        await self._channel.write(self._hello.encode(padded=not first))
         self._tasks = [
             asyncio.create_task(self._read(), name="guest-reader"),
             asyncio.create_task(self._write(), name="guest-writer"),

@@ -105,9 +105,10 @@ class Hello:
     token: int
     nonce: bytes = field(repr=False)
 
-    def encode(self) -> bytes:
-        """With the padding ahead."""
-        return bytes(PADDING) + _HELLO.pack(HELLO_MAGIC, VERSION, 0, self.token, self.nonce)
+    def encode(self, *, padded: bool) -> bytes:
+        """With the padding ahead, or without: where nobody has left half a frame."""
+        ahead = bytes(PADDING) if padded else b""
+        return ahead + _HELLO.pack(HELLO_MAGIC, VERSION, 0, self.token, self.nonce)
 
 
 @frozen

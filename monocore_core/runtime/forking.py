@@ -75,11 +75,20 @@ def _network(asked: NetworkRequest) -> NetworkRequest:
 
 
 async def _start_all(sandboxes: Sandboxes, made: list[SandboxRecord], origin: Origin) -> None:
-    gate = asyncio.Semaphore(STARTING)
+    """None goes on before all are there: what goes on takes processors from those that are still to come."""
+    slots, missing, complete = asyncio.Semaphore(STARTING), len(made), asyncio.Event()
+
+    async def ready() -> None:
+        nonlocal missing
+        slots.release()
+        missing -= 1
+        if not missing:
+            complete.set()
+        await complete.wait()
 
     async def start(record: SandboxRecord) -> None:
-        async with gate:
-            await sandboxes.start(record.id, origin=origin)
+        await slots.acquire()  # until it is ready; after a failure nobody needs it any more
+        await sandboxes.start(record.id, origin=evolve(origin, ready=ready))
 
     try:
         async with asyncio.TaskGroup() as group:

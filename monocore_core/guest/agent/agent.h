@@ -301,6 +301,9 @@ int rehearse(struct fault *f);
 
 int freeze_hold(struct fault *f); /* every process but the agent; a repeat does nothing */
 void freeze_release(void);
+/* The same, once what was queued for the host is on its way: it waits for the answer, and they would be quicker. */
+void freeze_leave(void);
+void freeze_work(void);
 bool freeze_held(void);
 
 /* ---- vsock.c ---- */

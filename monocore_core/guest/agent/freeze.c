@@ -24,11 +24,20 @@ static const int64_t FREEZE_WAIT = 3LL * 1000000000;
 
 static struct {
     bool held;
+    bool leaving; /* they go on as soon as the host has our word */
     size_t count;
     char names[MAX_GROUPS][256]; /* of the groups that ran before */
 } frozen;
 
-bool freeze_held(void) { return frozen.held; }
+bool freeze_held(void) { return frozen.held && !frozen.leaving; }
+
+void freeze_leave(void) { frozen.leaving = true; }
+
+void freeze_work(void)
+{
+    if (frozen.leaving && channel_flushed())
+        freeze_release();
+}
 
 static int write_text(const char *path, const char *text)
 {
@@ -147,12 +156,14 @@ void freeze_release(void)
     for (int i = 0; i < ROUNDS && move_all(GROUPS "/" OURS "/cgroup.procs", GROUPS "/cgroup.procs"); i++) {
     }
     rmdir(GROUPS "/" OURS);
-    frozen.held = false;
+    frozen.held = frozen.leaving = false;
 }
 
 int freeze_hold(struct fault *f)
 {
     int64_t deadline = now_ns() + FREEZE_WAIT;
+    if (frozen.leaving)
+        freeze_release();
     if (frozen.held)
         return 0;
     if (mkdir(GROUPS "/" OURS, 0755) < 0 && errno != EEXIST)

@@ -293,6 +293,7 @@ static _Noreturn void loop(int epoll, int signals)
         busy = channel_work();
         busy |= ops_work();
         busy |= channel_work();
+        freeze_work();
         if (vsock && !calling && channel_lost()) {
             calling = true;
             tries = 0;

@@ -91,7 +91,7 @@ int renew_guest(struct span body, struct fault *f)
         return fail(f, F_STATE, 0, "a copy of a sandbox was given no entropy");
     if (become(&setup, other, f) < 0)
         return -1;
-    freeze_release();
+    freeze_leave();
     return 0;
 }
 

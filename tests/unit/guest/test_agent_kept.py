@@ -202,9 +202,9 @@ async def test_a_connection_that_breaks_while_it_begins(guest: Guest, agent: Hos
     tokens, nonces = (11, 22), (os.urandom(16), os.urandom(16))
     with agent.raw() as end:
         end.sendall(
-            Hello(tokens[0], nonces[0]).encode()
+            Hello(tokens[0], nonces[0]).encode(padded=True)
             + encode_request(tokens[0], Kind.SPAWN, next_id, encode_spawn(spec))
-            + Hello(tokens[1], nonces[1]).encode()
+            + Hello(tokens[1], nonces[1]).encode(padded=True)
         )
         decoder, kinds = Decoder(tokens[1], nonces[1]), list[int]()
         last = Kind.EXITED if command == "true" else Kind.FAILED

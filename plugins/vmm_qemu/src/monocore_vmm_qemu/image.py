@@ -209,7 +209,7 @@ def _copy(file: BinaryIO, descriptor: int, start: int, length: int, digest: Hash
 def _extents(memory: int) -> Iterator[Extent]:
     """Where pages are that are not zero, neighbours together."""
     begin = end = 0
-    for start, chunk in data_of(memory, os.fstat(memory).st_size):
+    for start, chunk in _pieces(memory):
         for offset in range(0, len(chunk), PAGE):
             if chunk[offset : offset + PAGE] == _ZEROS:
                 continue
@@ -222,19 +222,23 @@ def _extents(memory: int) -> Iterator[Extent]:
         yield begin, end - begin
 
 
-def data_of(memory: int, size: int) -> Iterator[tuple[int, bytes]]:
-    """What of a sparse file is not a hole, a piece at a time, with its place."""
-    at_ = 0
-    while at_ < size:
+def _pieces(memory: int) -> Iterator[tuple[int, bytes]]:
+    for start, length in data_of(memory, os.fstat(memory).st_size):
+        for at_ in range(start, start + length, _CHUNK):
+            yield at_, os.pread(memory, min(_CHUNK, start + length - at_), at_)
+
+
+def data_of(memory: int, size: int) -> Iterator[Extent]:
+    """What of a sparse file is not a hole."""
+    end = 0
+    while end < size:
         try:
-            at_ = os.lseek(memory, at_, os.SEEK_DATA)
+            start = os.lseek(memory, end, os.SEEK_DATA)
         except OSError:  # only a hole is left
             return
-        end = min(os.lseek(memory, at_, os.SEEK_HOLE), size)
-        while at_ < end:
-            chunk = os.pread(memory, min(_CHUNK, end - at_), at_)
-            yield at_, chunk
-            at_ += len(chunk)
+        end = min(os.lseek(memory, start, os.SEEK_HOLE), size)
+        if start < end:
+            yield start, end - start
 
 
 def _content(captured: Captured, size: int, extents: list[Extent]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ for itself, over what the file has that it maps. The copy is a sealed memfd like
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import re
 import struct
@@ -221,27 +222,37 @@ def _description() -> bytes:
 
 
 def _copy(pid: int, address: int, captured: Captured) -> None:
-    """Copy the memory of a process that stands still."""
+    """Copy the memory of a process that stands still: read to where it is to be, without a copy between."""
     size = os.fstat(captured.memory).st_size
-    mapping = _mapping(pid, address)
-    try:
-        if mapping.backing is not None:
-            for start, chunk in data_of(mapping.backing, size):
-                os.pwrite(captured.memory, chunk, start)
-    finally:
-        if mapping.backing is not None:
-            os.close(mapping.backing)
-    memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        for start, length in _own(pid, address, size):
-            for offset in range(start, start + length, _CHUNK):
-                part = min(_CHUNK, start + length - offset)
-                chunk = os.pread(memory, part, address + offset)
-                if len(chunk) != part:
-                    raise MachineError("the machine's memory has changed its place")
-                os.pwrite(captured.memory, chunk, offset)
-    finally:
-        os.close(memory)
+    with mmap.mmap(captured.memory, size) as target, memoryview(target) as view:
+        mapping = _mapping(pid, address)
+        try:
+            if mapping.backing is not None:
+                for start, length in data_of(mapping.backing, size):
+                    _read(mapping.backing, start, view[start : start + length])
+        finally:
+            if mapping.backing is not None:
+                os.close(mapping.backing)
+        memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for start, length in _own(pid, address, size):
+                _read(memory, address + start, view[start : start + length])
+        finally:
+            os.close(memory)
+
+
+def _read(file: int, position: int, into: memoryview) -> None:
+    """Fill a piece of memory from a file.
+
+    Raises:
+        MachineError: the file ends before.
+    """
+    done = 0
+    while done < len(into):
+        got = os.preadv(file, [into[done : done + _CHUNK]], position + done)
+        if not got:
+            raise MachineError("the machine's memory has changed its place")
+        done += got
 
 
 def _own(pid: int, address: int, size: int) -> Iterator[tuple[int, int]]:
