@@ -288,6 +288,18 @@ async def test_a_quota_is_of_all_that_a_token_has_made(served: Served, quota: Qu
     assert status == 201
 
 
+async def test_a_quota_holds_over_a_websocket(served: Served) -> None:
+    token, order = served.token(quota=Quota(sandboxes=1)), {"sandbox": {"image": "alpine"}}
+    status, _, _ = await served.ask("POST", "/v1/sandboxes?start=0", token, order)
+    assert status == 201
+    headers = {"Authorization": f"Bearer {token}"}
+    async with served.client.ws_connect(served.url + "/v1/run", headers=headers, ssl=served.tls) as socket:
+        await socket.send_json({"order": order})
+        told = await socket.receive_json(timeout=20)
+    assert told["error"]["status"] == 429
+    assert len(served.daemon.sandboxes.all()) == 1
+
+
 async def test_a_run_takes_no_longer_than_the_lifetime_of_the_quota(served: Served) -> None:
     token = served.token(quota=Quota(lifetime=60.0))
     for given, timeout in ((None, 60.0), (5.0, 5.0), (600.0, 60.0)):
