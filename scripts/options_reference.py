@@ -12,7 +12,7 @@ from typing import Annotated, Union, cast, get_args, get_origin, get_type_hints
 
 import attrs
 
-from monocore_core.config import tables
+from monocore_core.config import service_tables, tables
 from monocore_core.notation.form import ALIASES, Form
 from monocore_core.plugins import Backend, discover
 from monocore_core.schema import meanings
@@ -23,16 +23,16 @@ HEADING = "## Options of the backends"
 _LIST = "list of: "
 #: Tables of the file, in the order of the page.
 TABLES: Mapping[str, type[object]] = {
-    "`[[service]]`": tables.ServiceTable,
-    "`[service.healthcheck]`": tables.HealthTable,
-    "`[service.network]`": tables.NetworkTable,
-    "`[service.restart]`": tables.RestartTable,
-    "`[[service.secrets]]`": tables.SecretTable,
-    "`[service.disk_limits]`": tables.DiskLimitsTable,
-    "`depends_on`, as a table": tables.DependencyTable,
-    "`volumes`, as a table": tables.VolumeTable,
-    "`group_volumes`": tables.GroupMountTable,
-    "`extends`, as a table": tables.ExtendsTable,
+    "`[[service]]`": service_tables.ServiceTable,
+    "`[service.healthcheck]`": service_tables.HealthTable,
+    "`[service.network]`": service_tables.NetworkTable,
+    "`[service.restart]`": service_tables.RestartTable,
+    "`[[service.secrets]]`": service_tables.SecretTable,
+    "`[service.disk_limits]`": service_tables.DiskLimitsTable,
+    "`depends_on`, as a table": service_tables.DependencyTable,
+    "`volumes`, as a table": service_tables.VolumeTable,
+    "`group_volumes`": service_tables.GroupMountTable,
+    "`extends`, as a table": service_tables.ExtendsTable,
     "`[[group]]`": tables.GroupTable,
     "`[[group.volume]]`": tables.GroupVolumeTable,
     "`[[group.env]]`": tables.GroupEnvTable,

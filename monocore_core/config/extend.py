@@ -13,7 +13,7 @@ from typing import get_type_hints
 from attrs import field, frozen
 
 from monocore_core.config.read import canonical, read_value
-from monocore_core.config.tables import ExtendsTable, ServiceTable
+from monocore_core.config.service_tables import ExtendsTable, ServiceTable
 from monocore_core.config.tree import Node, Origin, Problems
 from monocore_core.errors import MonocoreError
 

@@ -37,8 +37,9 @@ from monocore_core.config.interpolate import interpolate
 from monocore_core.config.read import canonical, read_table
 from monocore_core.config.resolve import ReadText, Surroundings, resolve
 from monocore_core.config.resolve_mounts import source_of
+from monocore_core.config.service_tables import ServiceTable
 from monocore_core.config.source import parse_text, read_text, refuse_files
-from monocore_core.config.tables import Document, GroupTable, ServiceTable
+from monocore_core.config.tables import Document, GroupTable
 from monocore_core.config.tree import Node, Origin, Place, Problems, lines_in_order, tree_of
 from monocore_core.errors import InvalidInput
 from monocore_core.model.service import MAX_PROJECT_NAME, Group, GroupEnv, GroupVolume, Project

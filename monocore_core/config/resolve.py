@@ -9,7 +9,7 @@ from attrs import field, frozen
 from monocore_core.config import resolve_parts as parts
 from monocore_core.config.resolve_mounts import group_mounts, own_volumes, unique_targets
 from monocore_core.config.resolve_network import network_of, ports_of
-from monocore_core.config.tables import DependencyTable, RestartTable, ServiceTable
+from monocore_core.config.service_tables import DependencyTable, RestartTable, ServiceTable
 from monocore_core.config.tree import Node, Origin, Problems
 from monocore_core.config.words import read_restart
 from monocore_core.errors import MonocoreError

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Sequence
 
 from monocore_core.config.resolve_parts import absolute
-from monocore_core.config.tables import GroupMountTable, ServiceTable, VolumeTable
+from monocore_core.config.service_tables import GroupMountTable, ServiceTable, VolumeTable
 from monocore_core.config.tree import Node, Place, Problems
 from monocore_core.errors import InvalidInput
 from monocore_core.model.secret import SECRETS_FOLDER, Secret

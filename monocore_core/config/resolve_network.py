@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from attrs import evolve
 
-from monocore_core.config.tables import NetworkTable, ServiceTable
+from monocore_core.config.service_tables import NetworkTable, ServiceTable
 from monocore_core.config.tree import Node, Problems
 from monocore_core.errors import ConfigError, InvalidInput
 from monocore_core.model.network import MAX_SEARCH, MAX_SERVERS, Dns, Limits, Publish

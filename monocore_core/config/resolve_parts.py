@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from monocore_core.command import parse_env_file
-from monocore_core.config.tables import HealthTable, SecretTable, ServiceTable
+from monocore_core.config.service_tables import HealthTable, SecretTable, ServiceTable
 from monocore_core.config.tree import Node, Place, Problems
 from monocore_core.errors import InvalidInput
 from monocore_core.model.guest import Rlimit

@@ -22,8 +22,7 @@ from monocore_core.config import forms
 from monocore_core.config.read import canonical, read_table
 from monocore_core.config.resolve import Surroundings, resolve
 from monocore_core.config.resolve_mounts import is_path
-from monocore_core.config.source import refuse_files
-from monocore_core.config.tables import (
+from monocore_core.config.service_tables import (
     Command,
     DiskLimitsTable,
     Environment,
@@ -32,6 +31,7 @@ from monocore_core.config.tables import (
     Texts,
     VolumeTable,
 )
+from monocore_core.config.source import refuse_files
 from monocore_core.config.tree import Node, Origin, Problems, tree_of
 from monocore_core.errors import InvalidInput
 from monocore_core.model.network import NetworkRequest

@@ -12,14 +12,8 @@ from hypothesis import strategies as st
 
 from monocore_core.config.check import Host
 from monocore_core.config.project import Reading, parse_project, remote_reading
-from monocore_core.config.tables import (
-    Document,
-    GroupTable,
-    HealthTable,
-    NetworkTable,
-    SecretTable,
-    ServiceTable,
-)
+from monocore_core.config.service_tables import HealthTable, NetworkTable, SecretTable, ServiceTable
+from monocore_core.config.tables import Document, GroupTable
 from monocore_core.config.write import MASK, document_of, masked
 from monocore_core.errors import ConfigError
 from monocore_core.model.guest import Rlimit, TmpfsMount
