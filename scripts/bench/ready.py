@@ -120,7 +120,7 @@ async def _first_output(home: Path, reference: str, size: int) -> float:
 
 async def _create(client: Client, reference: str, began: float) -> float:
     async with (
-        client.create(reference, memory=_MEMORY * MIB) as sandbox,
+        client.create(reference, memory=f"{_MEMORY}MiB") as sandbox,
         await sandbox.exec("echo", "hello") as process,
     ):
         if await process.stdout.read() != b"hello\n":

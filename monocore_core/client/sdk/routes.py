@@ -33,7 +33,7 @@ BEYOND = 60.0
 
 
 class Wishes(TypedDict, total=False):
-    """How a sandbox is to be; what is left out has its default. Sizes are texts (``512MiB``), or bytes; times texts (``10m``), or seconds.
+    """How a sandbox is to be; what is left out has its default. Sizes are texts (``512MiB``), or numbers of MiB; times texts (``10m``), or seconds.
 
     Attributes:
         command: what it runs, and when that ends, it ends; ``[]``: the image's own. Left out: it runs until it is stopped.
