@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,11 +11,10 @@ from attrs import frozen
 from monocore_core.client.sdk.aio.client import Client
 from monocore_core.client.sdk.aio.sandbox import Sandbox
 from monocore_core.errors import NotFound
-from monocore_core.testing.registry import LocalRegistry
-from scripts.bench.daemon import command, serving
 from scripts.bench.measure import Claim, Row, Section
 from scripts.bench.peers import PeerFailed
 from scripts.bench.python_image import python_image
+from scripts.bench.served import Served, served
 
 TITLE = "copies of a running sandbox: a Python process that has loaded data, 256 MiB, 1 vCPU"
 COPIES = 10
@@ -48,15 +45,8 @@ class _Samples:
 
 def measure(cache: Path, quick: bool) -> Section:
     """A daemon of its own."""
-    home = Path(tempfile.mkdtemp(dir=cache))
-    try:
-        with LocalRegistry(cache / "registry") as registry:
-            reference = registry.push(python_image(), "bench/python")
-            with serving(home):
-                command(home, "pull", "-q", reference)
-                samples, pages = asyncio.run(_measured(home, reference, 2 if quick else 7))
-    finally:
-        shutil.rmtree(home)
+    with served(cache, python_image(), "bench/python") as daemon:
+        samples, pages = asyncio.run(_measured(daemon, 2 if quick else 7))
     fork = Row("fork", f"fork, {COPIES} copies", tuple(samples.fork))
     rows = (
         fork,
@@ -68,11 +58,11 @@ def measure(cache: Path, quick: bool) -> Section:
     return Section(TITLE, rows, (claim,), (f"a checkpoint takes {pages:.0f} MiB on disk",))
 
 
-async def _measured(home: Path, reference: str, runs: int) -> tuple[_Samples, float]:
+async def _measured(daemon: Served, runs: int) -> tuple[_Samples, float]:
     samples, size = _Samples([], [], [], []), 0.0
     async with (
-        await Client.connect(f"unix://{home / 'monocore.sock'}") as client,
-        client.create(reference, command=["python3", "-c", _PROGRAM], memory="256MiB") as original,
+        await Client.connect(f"unix://{daemon.socket}") as client,
+        client.create(daemon.reference, command=["python3", "-c", _PROGRAM], memory="256MiB") as original,
     ):
         await _said(original)
         for number in range(runs):

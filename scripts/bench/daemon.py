@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import frozen
 
-from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
 from scripts.bench.measure import Claim, Section
 from scripts.bench.peers import PeerFailed
+from scripts.bench.served import command, served
 
 TITLE = "daemon: idle, with sandboxes that idle"
 #: What the design asks for: MiB without sandboxes, and for each; and part of one processor.
@@ -26,9 +19,6 @@ BASE, EACH, IDLE = 60.0, 0.3, 0.01
 _MANY, _FEW = 50, 10
 #: Seconds over which processor time is counted, after as many in which what has been started settles.
 _WATCHED = 30.0
-#: Sandboxes that are started at once.
-_AT_ONCE = 4
-_WAITING = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -44,22 +34,12 @@ class _Weight:
 def measure(cache: Path, quick: bool) -> Section:
     """A daemon of its own, its sandboxes started over the command line."""
     count = _FEW if quick else _MANY
-    home = Path(tempfile.mkdtemp(dir=cache))
-    try:
-        with LocalRegistry(cache / "registry") as registry:
-            reference = registry.push(busybox_image(), "bench/small")
-            with serving(home) as daemon:
-                command(home, "pull", "-q", reference)
-                alone = _weigh(daemon.pid)
-                words = ("run", "-d", "-m", "96m", reference, "sleep", "1000000")
-                with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    for started in [pool.submit(command, home, *words) for _ in range(count)]:
-                        started.result()
-                loaded = _weigh(daemon.pid)
-                if len(command(home, "ps", "-q").split()) != count:
-                    raise PeerFailed("not every sandbox idles any more")
-    finally:
-        shutil.rmtree(home)
+    with served(cache, busybox_image(), "bench/small") as daemon:
+        alone = _weigh(daemon.pid)
+        daemon.idle(count)
+        loaded = _weigh(daemon.pid)
+        if len(command(daemon.home, "ps", "-q").split()) != count:
+            raise PeerFailed("not every sandbox idles any more")
     return _section(alone, loaded, count)
 
 
@@ -82,47 +62,6 @@ def _section(alone: _Weight, loaded: _Weight, count: int) -> Section:
         f"processor time over {_WATCHED:g} s",
     )
     return Section(TITLE, (), claims, notes)
-
-
-@contextmanager
-def serving(home: Path, config: Path | None = None) -> Generator[subprocess.Popen[bytes]]:
-    """A daemon of that home, ended with its sandboxes."""
-    reader, writer = os.pipe()
-    words = [sys.executable, "-m", "monocore_core", "serve", "--home", str(home)]
-    words += ["--config", str(config)] if config is not None else []
-    environ = {**os.environ, "MONOCORE_READY_FD": str(writer)}
-    with (home / "daemon.log").open("wb") as log, os.fdopen(reader, "rb") as ready:
-        try:
-            daemon = subprocess.Popen(words, env=environ, pass_fds=(writer,), stderr=log)
-        finally:
-            os.close(writer)
-        try:
-            if ready.readline().strip() != b"ready":
-                raise PeerFailed(f"the daemon did not start: {(home / 'daemon.log').read_text()[-2000:]}")
-            yield daemon
-        finally:
-            command(home, "serve", "--stop", "--sandboxes")
-            daemon.wait(_WAITING)
-
-
-def command(home: Path, *words: str) -> str:
-    """What ``monocore WORDS…`` writes, over the home's daemon.
-
-    Raises:
-        PeerFailed: it failed.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "monocore_core", *words],
-        env={**os.environ, "MONOCORE_HOME": str(home), "MONOCORE_DAEMON": "auto"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_WAITING,
-        check=False,
-    )
-    if done.returncode:
-        raise PeerFailed(f"monocore {' '.join(words)}: {done.stderr[-2000:]}")
-    return done.stdout
 
 
 def _weigh(pid: int) -> _Weight:

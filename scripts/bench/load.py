@@ -5,23 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 from attrs import frozen
 
-from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
-from scripts.bench.daemon import command, serving
 from scripts.bench.measure import Claim, Row, Section
 from scripts.bench.peers import PeerFailed
+from scripts.bench.served import served
 
 TITLE = "load: clients that stream, small requests meanwhile"
 #: What the issue asks for: seconds, and MiB that the daemon may grow for each client that does not read.
@@ -30,7 +26,6 @@ PROMPT, EACH = 0.05, 2.0
 LINES: Final = 500
 #: Seconds between two small requests, and how much longer than planned a stream may take.
 _PAUSE, _GRACE = 0.02, 600.0
-_AT_ONCE = 4
 
 
 @frozen
@@ -78,19 +73,9 @@ QUICK: Final = Plan(sandboxes=5, clients=50, rounds=10, stuck=4)
 def measure(cache: Path, quick: bool) -> Section:
     """A daemon of its own."""
     plan = QUICK if quick else FULL
-    home = Path(tempfile.mkdtemp(dir=cache))
-    try:
-        with LocalRegistry(cache / "registry") as registry:
-            reference = registry.push(busybox_image(), "bench/small")
-            with serving(home) as daemon:
-                command(home, "pull", "-q", reference)
-                words = ("run", "-d", "-m", "96m", reference, "sleep", "1000000")
-                with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    begun = [pool.submit(command, home, *words) for _ in range(plan.sandboxes)]
-                    names = [one.result().strip() for one in begun]
-                outcome = asyncio.run(drive(home / "monocore.sock", daemon.pid, names, plan))
-    finally:
-        shutil.rmtree(home)
+    with served(cache, busybox_image(), "bench/small") as daemon:
+        names = daemon.idle(plan.sandboxes)
+        outcome = asyncio.run(drive(daemon.socket, daemon.pid, names, plan))
     return _section(plan, outcome)
 
 

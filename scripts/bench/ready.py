@@ -14,9 +14,9 @@ from pathlib import Path
 
 from monocore_core.client.sdk.aio.client import Client
 from monocore_core.client.tables import Table, inner, items, number, parse_table, table, tables, whole
-from scripts.bench.daemon import command, serving
 from scripts.bench.measure import Claim, Row, timed
 from scripts.bench.peers import PeerFailed
+from scripts.bench.served import command, serving
 
 #: What the design asks for, seconds: of a whole `run IMAGE true`, and from an SDK's creation to the first output.
 RUN, RUN_POOL = 0.30, 0.12
