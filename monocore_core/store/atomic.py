@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monocore_core.errors import StorageError
-from monocore_core.keyed import disk_hint
+from monocore_core.keyed import disk_hint, sync_folder
 
 #: Called with a name between two steps on the disk. Tests end the process there; nothing else uses it.
 Checkpoint = Callable[[str], None]
@@ -50,15 +50,6 @@ def make_directory(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
-def sync_directory(path: Path) -> None:
-    """Make the entries of a folder (a rename into it) survive a power loss."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Let the kernel begin to write these bytes, so that a later fsync has little to wait for (sync_file_range(2)).
 
@@ -86,7 +77,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
 def publish(temporary: Path, target: Path) -> None:
     """Give a finished, synced file its name, replacing what has it. After a crash the name has the old file or the new."""
     temporary.replace(target)
-    sync_directory(target.parent)
+    sync_folder(target.parent)
 
 
 def remove_tree(path: Path) -> None:

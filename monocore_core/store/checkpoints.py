@@ -30,9 +30,10 @@ from monocore_core.errors import (
     MonocoreError,
     NotFound,
 )
+from monocore_core.keyed import sync_folder
 from monocore_core.model.checkpoint import Checkpoint
 from monocore_core.serde import structure, unstructure
-from monocore_core.store.atomic import make_directory, remove_tree, storage_errors, sync_directory
+from monocore_core.store.atomic import make_directory, remove_tree, storage_errors
 from monocore_core.store.layout import Layout, checked_name
 from monocore_core.store.owner import Owner
 
@@ -87,7 +88,7 @@ class Checkpoints:
                 json.dump(unstructure(whole), file)
                 file.flush()
                 os.fsync(file.fileno())
-            sync_directory(folder)
+            sync_folder(folder)
             make_directory(path.parent)
             try:
                 folder.rename(path)
@@ -95,8 +96,8 @@ class Checkpoints:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 raise Conflict(f"there is a checkpoint {checkpoint.name} already") from error
-            sync_directory(path.parent)
-            sync_directory(self.layout.checkpoints)
+            sync_folder(path.parent)
+            sync_folder(self.layout.checkpoints)
         return whole
 
     def path(self, key: str, name: str) -> Path:
