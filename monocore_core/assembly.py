@@ -231,9 +231,7 @@ class Assembly:
         if not guest.ready:
             await guest.aclose()
             return None
-        if guest.held:  # our predecessor ended while it captured it
-            await guest.release(GuestRenewal(time.time_ns()))
-        await guest.set_time(time.time_ns())
+        await _take_up(guest)
         clock = Clock(key, time.monotonic(), [], self.listener)
         return Sandbox(
             id=key,
@@ -380,6 +378,20 @@ async def _restored(vmm: SnapshotVmm, spec: MachineSpec, snapshot: Snapshot | Pa
 
 def _renewal(setup: GuestSetup, *, other: bool) -> GuestRenewal:
     return GuestRenewal(setup.time_ns, setup.entropy, setup.hostname, setup.network, other)
+
+
+async def _take_up(guest: Guest) -> None:
+    """The guest of a machine found again goes on, with the right time. Nobody waits long for an agent that says no more than a welcome."""
+    try:
+        async with asyncio.timeout(ADOPT_TIMEOUT):
+            if guest.held:  # our predecessor ended while it captured it
+                await guest.release(GuestRenewal(time.time_ns()))
+            await guest.set_time(time.time_ns())
+    except (MonocoreError, TimeoutError) as error:
+        await guest.aclose()
+        if isinstance(error, MonocoreError):
+            raise
+        raise DeadlineExceeded(f"the guest agent did not answer within {ADOPT_TIMEOUT:g} s") from error
 
 
 async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:

@@ -1,7 +1,8 @@
 """Unpacking an archive that a guest made, which may be hostile: nothing is written outside the destination.
 
 Every entry is written relative to the descriptor of its folder, which is reached name by name without following a link; what stands in
-the way of a file is removed, never written through. There are no devices, and no set-ID bits unless they are asked for.
+the way of a file is removed, never written through. There are no devices, and no set-ID bits unless they are asked for. The standard
+library's reader takes headers of any size into memory, so it is given no more than honest ones need.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from monocore_core.errors import Conflict, Corrupt, LimitExceeded, NotFound, Sto
 
 #: Entries of one archive, and parts of one name.
 MAX_ENTRIES, MAX_DEPTH = 5_000_000, 256
+#: Bytes of the headers of one entry, and what its reader takes at once beside.
+MAX_HEADERS = 1024 * 1024
 _CHUNK = 256 * 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -29,6 +32,30 @@ class Source(Protocol):
     def read(self, size: int = -1, /) -> bytes:
         """At most ``size`` bytes, and less only at the end."""
         ...
+
+
+class Metered:
+    """A source that gives no more than it is told to."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._left = MAX_HEADERS
+
+    def allow(self, content: int) -> None:
+        """From here on there may come so many bytes, and the headers of an entry."""
+        self._left = content + MAX_HEADERS
+
+    def read(self, size: int = -1) -> bytes:
+        """See :class:`Source`.
+
+        Raises:
+            LimitExceeded: it is more.
+        """
+        data = self._source.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise LimitExceeded(f"the archive has an entry with more than {MAX_HEADERS} bytes of headers")
+        return data
 
 
 class Unpacking:
@@ -56,20 +83,22 @@ def unpack(source: Source, what: Unpacking) -> None:
         Corrupt, LimitExceeded: the archive is malformed, names what is outside, or has too much.
         StorageError: the disk refuses.
     """
+    metered = Metered(source)
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as archive:
-            first = archive.next()
+        with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|") as archive:
+            first = _next(archive, metered)
             if first is None:
                 return
             base, renamed = _place(first, what)
             root = len(_parts(first.name)) if _parts(first.name) else 0
             folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                _unpack_all(archive, first, folder, (root, renamed), keep=what.archive)
+                _unpack_all((archive, metered), first, folder, (root, renamed), keep=what.archive)
             finally:
                 os.close(folder)
-    except tarfile.TarError as error:
-        raise Corrupt(f"the archive of {what.label} is malformed: {error}") from error
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        # the last three of what the library, or the kernel's interface, finds in headers
+        raise Corrupt(f"the archive of {what.label} is malformed: {str(error)[:200]}") from error
     except OSError as error:
         where = error.filename or what.destination
         raise StorageError(f"cannot write {where}: {error.strerror}") from error
@@ -91,14 +120,29 @@ def _place(first: tarfile.TarInfo, what: Unpacking) -> tuple[str, tuple[str, ...
     return str(Path(path).parent), (Path(path).name,)
 
 
+def _next(archive: tarfile.TarFile, metered: Metered) -> tarfile.TarInfo | None:
+    """The next entry, of the kinds that an agent writes; after that its content may come."""
+    metered.allow(0)
+    entry = archive.next()
+    if archive.pax_headers:
+        raise Corrupt("the archive has a header for all of its entries, which no agent writes")
+    if entry is None:
+        return None
+    if entry.issparse() or entry.type not in tarfile.SUPPORTED_TYPES or entry.size < 0:
+        raise Corrupt(f"the archive has an entry that no agent writes: {entry.name[:200]!r}")
+    metered.allow(entry.size if entry.isreg() else 0)
+    return entry
+
+
 def _unpack_all(
-    archive: tarfile.TarFile,
+    reading: tuple[tarfile.TarFile, Metered],
     first: tarfile.TarInfo,
     folder: int,
     renaming: tuple[int, tuple[str, ...]],
     *,
     keep: bool,
 ) -> None:
+    archive, metered = reading
     dropped, before = renaming
     root = _parts(first.name)[:dropped]
     entry: tarfile.TarInfo | None = first
@@ -116,7 +160,7 @@ def _unpack_all(
         if entry.isdir() and parts:
             modes.append((parts, entry))
         vars(archive)["members"].clear()  # it remembers every entry, which would grow with the archive
-        entry = archive.next()
+        entry = _next(archive, metered)
     for parts, one in reversed(modes):  # at the end: a folder may be one that not even its owner may write to
         with _parent(folder, parts) as parent:
             fd = os.open(parts[-1], _FOLDER, dir_fd=parent)

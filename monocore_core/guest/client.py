@@ -25,11 +25,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Final
 
-from monocore_core.errors import DeadlineExceeded, GuestError
+from monocore_core.errors import DeadlineExceeded, GuestError, MonocoreError
 from monocore_core.guest.connections import GuestStream, encode_dial, encode_dial_socket
 from monocore_core.guest.files import GuestFiles
 from monocore_core.guest.messages import decode_stats, encode_renewal, encode_setup, encode_size, encode_spawn
-from monocore_core.guest.session import Operation, Session
+from monocore_core.guest.operation import Operation
+from monocore_core.guest.session import Session
 from monocore_core.guest.streams import ByteStream, Credit
 from monocore_core.guest.wire import Channel, Frame, Kind, put
 from monocore_core.interfaces.vmm import GuestChannel
@@ -394,8 +395,8 @@ class Guest:
         return process
 
     async def _release_at_end(self, operation: Operation) -> None:
-        """The agent keeps a process until we have everything of it."""
-        with contextlib.suppress(GuestError):
+        """The agent keeps a process until we have everything of it. Whatever became of it, whoever waits is told."""
+        with contextlib.suppress(MonocoreError):
             await asyncio.shield(operation.exit)
             for stream in operation.outputs.values():
                 await stream.arrived()

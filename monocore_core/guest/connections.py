@@ -15,7 +15,8 @@ import ipaddress
 from typing import Self
 
 from monocore_core.errors import GuestError, InvalidInput
-from monocore_core.guest.session import Operation, Session
+from monocore_core.guest.operation import Operation
+from monocore_core.guest.session import Session
 from monocore_core.guest.streams import ByteStream
 from monocore_core.guest.wire import Channel, Kind, put
 

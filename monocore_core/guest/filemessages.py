@@ -17,6 +17,10 @@ from monocore_core.model.guestfile import ChangeKind, FileChange, FileEntry, Fil
 MAX_PATH: Final = 4095
 #: Most entries of one page.
 MAX_PAGE: Final = 10_000
+#: Most records of one answer: entries, and where the next page begins.
+MAX_RECORDS: Final = MAX_PAGE + 1
+#: Bytes of an entry's name: no file system of Linux's has longer ones.
+MAX_NAME: Final = 1024
 #: Most bytes of one record: a name, numbers, a link's target.
 MAX_RECORD: Final = 16 * 1024
 #: Most bytes of a page's records; the agent ends a page at 4 MiB.
@@ -177,9 +181,7 @@ def decode_entry(record: bytes, name: str | None = None) -> FileEntry:
     values = dict(fields(record))
     raw, target = values.pop(1, b""), values.pop(10, None)
     if name is None:
-        if raw in {b"", b".", b".."} or b"/" in raw or b"\0" in raw:
-            raise _broken("an entry's name is none")
-        name = _decode(raw)
+        name = _name(raw)
     numbers = [number(values.get(tag, bytes(8))) for tag in range(2, 10)]
     mode, size, uid, gid, modified, links, inode, device = numbers
     if mode < 0 or min(size, uid, gid, links) < 0:
@@ -215,9 +217,22 @@ def decode_change(record: bytes) -> FileChange | None:
     return FileChange(_CHANGES[what], _decode(path), bool(folder), cookie)
 
 
-def decode_name(record: bytes) -> str:
-    """A name alone: where the next page begins."""
-    return _decode(record)
+def decode_name(record: bytes, after: str) -> str:
+    """A name alone: where the next page begins.
+
+    Raises:
+        GuestError: it is none, or not behind the one after which this page began, so that pages would have no end.
+    """
+    name = _name(record)
+    if record <= _raw(after, MAX_NAME, "a name"):
+        raise _broken("a page of entries is followed by itself, or one before")
+    return name
+
+
+def _name(raw: bytes) -> str:
+    if raw in {b"", b".", b".."} or b"/" in raw or b"\0" in raw or len(raw) > MAX_NAME:
+        raise _broken("an entry's name is none")
+    return _decode(raw)
 
 
 def _decode(raw: bytes) -> str:

@@ -25,6 +25,7 @@ from typing import Self
 from monocore_core.errors import GuestError
 from monocore_core.guest.filemessages import (
     MAX_ANSWER,
+    MAX_RECORDS,
     Act,
     FileRequest,
     Flag,
@@ -33,7 +34,8 @@ from monocore_core.guest.filemessages import (
     decode_entry,
     decode_name,
 )
-from monocore_core.guest.session import Operation, Session
+from monocore_core.guest.operation import Operation
+from monocore_core.guest.session import Session
 from monocore_core.guest.streams import ByteStream, Credit
 from monocore_core.guest.wire import Channel, Kind
 from monocore_core.model.guestfile import ChangeKind, FileChange, FileEntry, FileOwner, FilePage, WriteMode
@@ -125,7 +127,7 @@ class GuestFiles:
         entries = tuple(decode_entry(value) for tag, value in records if tag == 1)
         if len(entries) > limit:
             raise GuestError("the guest agent broke the protocol: a page is longer than asked for")
-        following = [decode_name(value) for tag, value in records if tag == 2]
+        following = [decode_name(value, after) for tag, value in records if tag == 2]
         return FilePage(entries, following[-1] if following else None)
 
     async def make_folder(
@@ -151,8 +153,15 @@ class GuestFiles:
     async def read(self, path: str, *, offset: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """A regular file's bytes from ``offset``, at most ``length``."""
         operation, stream = self._begin(FileRequest(Act.READ, path, offset=offset, length=length))
+        left = length
         try:
             while chunk := await stream.read():
+                if left is not None:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise GuestError(
+                            "the guest agent broke the protocol: it sent more of a file than it was asked for"
+                        )
                 yield chunk
             await self._session.answer(operation)
         finally:
@@ -222,9 +231,9 @@ class GuestFiles:
         try:
             while data := await stream.read():
                 size += len(data)
-                if size > MAX_ANSWER:
-                    raise GuestError("the guest agent broke the protocol: its answer has no end")
                 records.extend(decoder.feed(data))
+                if size > MAX_ANSWER or len(records) > MAX_RECORDS:
+                    raise GuestError("the guest agent broke the protocol: its answer has no end")
             decoder.finish()
             await self._session.answer(operation)
         finally:

@@ -7,14 +7,14 @@ import contextlib
 import secrets
 from typing import Final
 
-from attrs import define, field
-
 from monocore_core.errors import DeadlineExceeded, GuestError, MonocoreError
-from monocore_core.guest.messages import decode_adopted, decode_exit, decode_fault
+from monocore_core.guest.messages import decode_adopted, decode_exit
+from monocore_core.guest.operation import Operation
 from monocore_core.guest.streams import ByteStream, Credit
 from monocore_core.guest.wire import (
     CHUNK,
     VERSION,
+    WINDOW,
     Channel,
     Decoder,
     Frame,
@@ -25,42 +25,21 @@ from monocore_core.guest.wire import (
     encode_request,
 )
 from monocore_core.interfaces.vmm import GuestChannel
-from monocore_core.model.guest import ProcessExit
 
 #: Seconds within which the agent must answer a request.
 REPLY_TIMEOUT: Final = 60.0
 _READ: Final = 256 * 1024
 #: Bytes waiting to be written above which data (never control) waits.
 _OUTBOX: Final = 256 * 1024
+#: Bytes waiting to be written above which nothing further is asked of the guest, which takes nothing.
+_MAX_QUEUED: Final = 16 * 1024 * 1024
+#: Frames that are taken in before others have their turn: a guest may have more to say at any time.
+_TURN: Final = 256
 #: Seconds that closing waits for what is queued, an acknowledgement perhaps, to be written.
 _FLUSH: Final = 1.0
 #: Most operations at once; more than the agent allows.
 _MAX_OPERATIONS: Final = 4096
-
-
-@define(eq=False)
-class Operation:
-    """Something under way in the guest, by its number."""
-
-    id: int
-    reply: asyncio.Future[Frame]
-    exit: asyncio.Future[ProcessExit]
-    outputs: dict[int, ByteStream] = field(factory=dict[int, ByteStream])
-    credit: Credit | None = None
-    label: str = ""
-    kept: bool = False
-    terminal: bool = False
-
-    def fail(self, error: MonocoreError) -> None:
-        """Tell everyone who waits."""
-        for future in (self.reply, self.exit):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # whoever waits still gets it; nobody has to
-        for stream in self.outputs.values():
-            stream.fail(error)
-        if self.credit is not None:
-            self.credit.fail(error)
+_LAST_ID: Final = 0xFFFFFFFF
 
 
 class Session:
@@ -77,6 +56,7 @@ class Session:
         self._first_id = 1
         self._outbox: list[bytes] = []
         self._queued = 0
+        self._grants: dict[tuple[int, int], int] = {}  # credit to be given, by operation and channel
         self._wanted = asyncio.Event()
         self._written = asyncio.Event()  # nothing is queued or being written
         self._written.set()
@@ -129,14 +109,18 @@ class Session:
         """Register a new operation, or one that an earlier host began.
 
         Raises:
-            GuestError: the connection has failed, or too many are under way.
+            GuestError: the connection has failed, too many are under way, or the guest takes nothing.
         """
         if self.failure is not None:
             raise self.failure
         if len(self._operations) >= _MAX_OPERATIONS:
             raise GuestError(f"more than {_MAX_OPERATIONS} operations are under way in the guest")
+        if self._queued > _MAX_QUEUED:
+            raise GuestError("the guest agent does not take what it was sent before")
         loop = asyncio.get_running_loop()
         if identity is None:
+            if self._next_id > _LAST_ID:
+                raise GuestError("the guest agent claims that no number is left for another operation")
             identity = self._next_id
             self._next_id += 1
         operation = Operation(identity, loop.create_future(), loop.create_future())
@@ -215,7 +199,7 @@ class Session:
 
         def grant(amount: int) -> None:
             if identity in self._operations and self.failure is None:
-                self.send(Kind.CREDIT, identity, amount.to_bytes(4, "little"), channel)
+                self._grant((identity, channel), amount)
 
         return ByteStream(grant, kept_from=kept_from)
 
@@ -243,6 +227,7 @@ class Session:
         for operation in self._operations.values():
             operation.fail(error)
         self._operations.clear()
+        self._grants.clear()
         self.goodbye.set()
         self.all_adopted.set()
         self._room.set()
@@ -256,6 +241,24 @@ class Session:
             self._queued += len(data)
             self._wanted.set()
 
+    def _grant(self, stream: tuple[int, int], amount: int) -> None:
+        """Give credit as soon as the guest takes it. One that sends on without having been given any is not waited for."""
+        waiting = self._grants.get(stream, 0) + amount
+        if waiting > WINDOW:
+            self.fail(GuestError("the guest agent broke the protocol: it sent more than it was allowed"))
+            return
+        self._grants[stream] = waiting
+        self._written.clear()
+        self._wanted.set()
+
+    def _credit_frames(self) -> list[bytes]:
+        grants, self._grants = self._grants, {}
+        return [
+            encode_frame(self.token, Kind.CREDIT, identity, amount.to_bytes(4, "little"), channel)
+            for (identity, channel), amount in grants.items()
+            if identity in self._operations
+        ]
+
     async def _write(self) -> None:
         try:
             while self.failure is None:
@@ -264,20 +267,23 @@ class Session:
                 batch, self._outbox = self._outbox, []
                 self._queued = 0
                 self._room.set()
-                await self._channel.write(*batch)
-                if not self._outbox:
+                await self._channel.write(*batch, *self._credit_frames())
+                if not self._outbox and not self._grants:
                     self._written.set()
         except (MonocoreError, OSError) as error:
             self.fail(_gone(error))
 
     async def _read(self) -> None:
         try:
-            while data := await self._channel.read(_READ):
-                for item in self._decoder.feed(data):
+            while self.failure is None and (data := await self._channel.read(_READ)):
+                for count, item in enumerate(self._decoder.feed(data), 1):
                     if isinstance(item, Welcome):
                         self._welcomed(item)
                     else:
                         self._received(item)
+                    if count % _TURN == 0:
+                        await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a channel that always has something does not wait by itself
             self.fail(GuestError("the guest agent is gone: its channel was closed"))
         except (MonocoreError, OSError) as error:
             self.fail(_gone(error))
@@ -310,6 +316,8 @@ class Session:
     def _adopt(self, frame: Frame) -> None:
         if len(self.adopted) >= self._to_adopt or not 0 < frame.id < self._first_id:
             raise GuestError("the guest agent broke the protocol: it reports a process that it did not count")
+        if frame.id in self._operations:
+            raise GuestError("the guest agent broke the protocol: it reports a process twice")
         self.adopted.append(frame)
         operation = self.operation(frame.id)
         adopted = decode_adopted(frame.payload)
@@ -332,45 +340,20 @@ class Session:
                 if operation.credit is not None:
                     operation.credit.close()
             case Kind.DATA:
-                _output(operation, frame).feed(frame.payload)
+                operation.output(frame.channel).feed(frame.payload)
             case Kind.END:
-                _output(operation, frame).end()
+                operation.output(frame.channel).end()
             case Kind.CREDIT:
                 if operation.credit is None or len(frame.payload) != 4:
                     raise GuestError("the guest agent broke the protocol: credit for no stream")
                 operation.credit.give(int.from_bytes(frame.payload, "little"))
             case Kind.DONE | Kind.STARTED | Kind.FAILED:
-                _settle(operation, frame)
+                operation.settle(frame)
             case Kind.EXITED:
                 if not operation.exit.done():
                     operation.exit.set_result(decode_exit(frame.payload))
             case _:
                 raise GuestError(f"the guest agent broke the protocol: it sent a frame of kind {frame.kind}")
-
-
-def _settle(operation: Operation, frame: Frame) -> None:
-    if operation.reply.done():
-        raise GuestError("the guest agent broke the protocol: it answered twice")
-    if frame.kind == Kind.FAILED:
-        error = decode_fault(frame.payload)
-        operation.reply.set_exception(error)
-        operation.reply.exception()
-        if not operation.exit.done():  # of a kept process that had not begun when it was adopted
-            operation.exit.set_exception(error)
-            operation.exit.exception()
-        for stream in operation.outputs.values():
-            stream.fail(error)
-        if operation.credit is not None:
-            operation.credit.close()
-    else:
-        operation.reply.set_result(frame)
-
-
-def _output(operation: Operation, frame: Frame) -> ByteStream:
-    stream = operation.outputs.get(frame.channel)
-    if stream is None:
-        raise GuestError("the guest agent broke the protocol: data for no stream")
-    return stream
 
 
 def _gone(error: Exception) -> MonocoreError:

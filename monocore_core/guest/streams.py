@@ -12,6 +12,8 @@ from monocore_core.guest.wire import WINDOW
 
 #: Credit is given back in portions of this many bytes.
 _PORTION: Final = WINDOW // 4
+#: Pieces of fewer bytes are read together.
+_CRUMB: Final = 4096
 
 
 class ByteStream:
@@ -72,10 +74,7 @@ class ByteStream:
                 return b""
             self._changed.clear()
             await self._changed.wait()
-        chunk = self._chunks.popleft()
-        if len(chunk) > limit:
-            self._chunks.appendleft(chunk[limit:])
-            chunk = chunk[:limit]
+        chunk = self._next(limit)
         self._offset += len(chunk)
         if self._kept:
             return chunk
@@ -84,6 +83,20 @@ class ByteStream:
             portion, self._consumed = self._consumed, 0
             self._credit += portion
             self._grant(portion)
+        return chunk
+
+    def _next(self, limit: int) -> bytes:
+        """The next bytes of those that are here; a guest may send them one by one."""
+        chunk = self._chunks.popleft()
+        if len(chunk) < _CRUMB:
+            parts, size = [chunk], len(chunk)
+            while self._chunks and size < _CRUMB and size < limit:
+                parts.append(self._chunks.popleft())
+                size += len(parts[-1])
+            chunk = b"".join(parts)
+        if len(chunk) > limit:
+            self._chunks.appendleft(chunk[limit:])
+            chunk = chunk[:limit]
         return chunk
 
     async def arrived(self) -> None:

@@ -29,7 +29,7 @@ from monocore_core.sandbox import Sandbox
 
 #: Seconds from SIGKILL to a command until its machine is killed.
 FORCE = 2.0
-#: Seconds that a guest with something to write to a disk has for it.
+#: Seconds that a guest with something to write to a disk has for it; one that did not end its command has :data:`FORCE`.
 SYNC = 10.0
 #: Exit status of a command that was ended since its time was up.
 TIMED_OUT = 124
@@ -66,6 +66,7 @@ class Life:
     over: asyncio.Future[None] = field(init=False)
     _wish: Wish | None = field(default=None, init=False)
     _wished: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _deaf: bool = field(default=False, init=False)
     _users: int = field(default=0, init=False)
     _touched: float = field(default=0.0, init=False)
     _stopping: asyncio.Lock = field(factory=asyncio.Lock, init=False)
@@ -200,6 +201,7 @@ class Life:
                     if not self.ended.done():
                         await self.process.signal(signal.SIGKILL)
                         await self._within(FORCE)
+                        self._deaf = not self.ended.done()
             self._wished.set()  # whatever the guest says: the machine goes now
         await asyncio.shield(self.ended)
 
@@ -321,7 +323,7 @@ class Life:
         request = self.record.order.sandbox
         if request.disk is not None or request.volumes:
             with contextlib.suppress(MonocoreError, TimeoutError):
-                async with asyncio.timeout(SYNC):
+                async with asyncio.timeout(FORCE if self._deaf else SYNC):
                     await self.sandbox.guest.shutdown(grace=0)
         if self.output is not None:
             await self.output.close()

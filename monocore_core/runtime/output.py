@@ -25,6 +25,8 @@ SILENCE = 0.5
 #: Bytes after the command ended that may still be its own, in pipes and on the way; more are of children that go on writing.
 LEFT = 8 * 1024 * 1024
 _READ = 256 * 1024
+#: Bytes that a piece takes beside its own, about.
+_PIECE = 128
 
 
 class Listening:
@@ -48,7 +50,7 @@ class Listening:
             self._news.clear()
             await self._news.wait()
         stream, data = self._waiting.popleft()
-        self._size -= len(data)
+        self._size -= len(data) + _PIECE
         self._room.set()
         return stream, data
 
@@ -82,7 +84,7 @@ class Listening:
             await self._room.wait()
         if not self._closed:
             self._waiting.append((stream, data))
-            self._size += len(data)
+            self._size += len(data) + _PIECE
             self._news.set()
 
 

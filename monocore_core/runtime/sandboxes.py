@@ -46,6 +46,7 @@ from monocore_core.runtime.engines import Engines
 from monocore_core.runtime.happenings import Happenings
 from monocore_core.runtime.hearing import listener_of
 from monocore_core.runtime.hostlimits import HostGroups
+from monocore_core.runtime.launching import Launches
 from monocore_core.runtime.life import Life
 from monocore_core.runtime.lives import Attach, Lives, stop_signal
 from monocore_core.store.records import Records
@@ -70,6 +71,7 @@ class Sandboxes:
     groups: HostGroups
     starts: Starts = field(factory=Starts)
     lives: Lives = field(init=False)
+    _launches: Launches = field(factory=Launches, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.lives = Lives(self.engines, self.logs, self.book, self.groups, self.starts)
@@ -174,7 +176,7 @@ class Sandboxes:
             origin: a captured machine that it goes on as, in place of a boot.
 
         Raises:
-            Conflict: it runs already.
+            Conflict: it runs already, or was ended by force meanwhile.
             NotFound, NothingFits, MachineError, CommandNotFound …: as starting a sandbox and a command says.
         """
         record = self.get(text)
@@ -195,7 +197,8 @@ class Sandboxes:
             )
             self.book.save(record)
             try:
-                return await self.lives.launch(record, listener, Beginning(prepare, origin), attach)
+                work = self.lives.launch(record, listener, Beginning(prepare, origin), attach)
+                return await self._launches.run(record, work)
             except BaseException as error:
                 await asyncio.shield(self.lives.failed(record, error))
                 raise
@@ -248,12 +251,14 @@ class Sandboxes:
     async def stop(self, text: str, grace: float | None = None) -> SandboxEnd:
         """Stop it: its stop signal, then after ``grace`` seconds (None: its own) SIGKILL. A repeat, and one that does not run: no error.
 
-        Returns when nothing of the run is left.
+        Returns when nothing of the run is left. One that is being started is stopped when it has been, or with a ``grace`` of 0 at once.
 
         Raises:
             NotFound: there is no such sandbox.
         """
         record = self.get(text)
+        if grace == 0:
+            await self._launches.give_up(record)
         async with self.book.lock(record):
             record = self.book.now(record)
         life = self.lives.of(record)
@@ -265,11 +270,13 @@ class Sandboxes:
         return await asyncio.shield(life.ended)
 
     async def kill(self, text: str, number: int = signal.SIGKILL) -> None:
-        """Send a signal to its command. SIGKILL ends the sandbox, whatever its guest does.
+        """Send a signal to its command. SIGKILL ends the sandbox, whatever its guest does, and a start under way.
 
         Raises:
             NotFound: there is no such sandbox; Conflict: it does not run, or has no command.
         """
+        if number == signal.SIGKILL and await self._launches.give_up(self.get(text)):
+            return
         life = self.life(text, paused=number == signal.SIGKILL)
         if number == signal.SIGKILL:
             await life.stop(0, number=signal.SIGKILL)
@@ -281,7 +288,7 @@ class Sandboxes:
 
         Raises:
             NotFound: there is no such sandbox.
-            Conflict: it runs, and ``force`` is not given, which ends it before.
+            Conflict: it runs, and ``force`` is not given, which ends it before, or its start.
         """
         record = self.get(text)
         if force and record.state.live:
@@ -289,6 +296,8 @@ class Sandboxes:
             if life is not None:
                 await life.stop(0, number=signal.SIGKILL)
                 await asyncio.shield(life.over)
+            else:
+                await self._launches.give_up(record)
         life = self.lives.of(record)
         if (
             life is not None and life.ended.done()

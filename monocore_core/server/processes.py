@@ -46,11 +46,11 @@ def parse_process(stat: bytes, words: bytes, status: bytes) -> dict[str, object]
     try:
         cpu = (int(fields[11]) + int(fields[12])) / _CLOCK
         resident = int(fields[21]) * _PAGE
-        number = int(pid)
-    except (ValueError, IndexError):
+        number, memory = int(pid), int(fields[20])
+    except (ValueError, IndexError, OverflowError):
         return None
     command = words.replace(b"\0", b" ").strip()
-    if not command and int(fields[20] or 0) == 0:  # no memory of its own: the kernel's
+    if not command and memory == 0:  # no memory of its own: the kernel's
         return None
     uid = next(
         (

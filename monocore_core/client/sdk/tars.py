@@ -42,8 +42,9 @@ def unpack(stream: IO[bytes], top: str, target: Path) -> None:
             if not found.is_dir() or found.is_symlink():
                 raise Corrupt(f"the sandbox's archive has no folder {top!r}")
             found.rename(target)
-        except tarfile.TarError as error:
-            raise Corrupt(f"the sandbox's archive cannot be unpacked here: {error}") from error
+        except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+            # the last three of numbers, NULs and chains of headers that the library takes as they come
+            raise Corrupt(f"the sandbox's archive cannot be unpacked here: {str(error)[:200]}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monocore_core.cli.unpack import MAX_DEPTH, Unpacking, unpack
-from monocore_core.errors import Conflict, Corrupt, MonocoreError, NotFound, StorageError
+from monocore_core.errors import Conflict, Corrupt, LimitExceeded, MonocoreError, NotFound, StorageError
 
 Entry = tuple[tarfile.TarInfo, bytes]
 
@@ -175,3 +175,39 @@ def test_archives_that_are_broken(tmp_path_factory: pytest.TempPathFactory, nois
     for data in (noise, good[:at], good[:at] + noise + good[at + len(noise) :]):
         with contextlib.suppress(MonocoreError):
             unpack(io.BytesIO(data), Unpacking(str(target), content=False, archive=False, label="x"))
+
+
+def described(kind: bytes, size: int) -> bytes:
+    """A header that says something of the entry after it, in so many bytes."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def pax(words: dict[str, str], kind: bytes = tarfile.REGTYPE) -> bytes:
+    """An entry with an extended header of these words."""
+    info, _ = entry("a/f", kind)
+    info.pax_headers = words
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+HEADERS = {
+    "a time without end": pax({"mtime": "inf"}),
+    "no time": pax({"mtime": "nan"}),
+    "a link to a NUL": pax({"linkpath": "a\0b"}, tarfile.SYMTYPE),
+    "a sparse map of words": pax({"GNU.sparse.map": "1,2,x", "GNU.sparse.size": "5"}),
+    "more zeros than any disk has": pax({"GNU.sparse.map": "0,0", "GNU.sparse.size": "9" * 18}),
+    "names of names without end": (described(tarfile.GNUTYPE_LONGNAME, 4) + b"abc\0".ljust(512, b"\0"))
+    * 5000,
+    "a name of gigabytes": described(tarfile.GNUTYPE_LONGNAME, 8 << 30) + bytes(2 << 20),
+    "words of gigabytes": described(tarfile.XHDTYPE, 8 << 30) + bytes(2 << 20),
+    "words for every entry": tarfile.TarInfo.create_pax_global_header({"a": "b"}) + pax({}),
+    "a kind that is none": described(b"!", 0),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_headers_that_no_agent_writes(name: str, tmp_path: Path) -> None:
+    archive = folder("a")[0].tobuf() + HEADERS[name] + bytes(1024)
+    with pytest.raises((Corrupt, LimitExceeded)):
+        unpack(io.BytesIO(archive), Unpacking(str(tmp_path), content=False, archive=False, label="box:/x"))

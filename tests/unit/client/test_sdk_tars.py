@@ -67,6 +67,15 @@ def test_what_is_no_tar_or_lacks_the_folder(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["t"]
 
 
+@pytest.mark.parametrize("words", [{"mtime": "inf"}, {"GNU.sparse.map": "1,x", "GNU.sparse.size": "5"}])
+def test_numbers_that_are_none(words: dict[str, str], tmp_path: Path) -> None:
+    info = tarfile.TarInfo("top")
+    info.type, info.mode, info.pax_headers = tarfile.DIRTYPE, 0o755, words
+    with pytest.raises(Corrupt):
+        tars.unpack(io.BytesIO(info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)), "top", tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     def fail() -> None:
         with tars.written_whole(tmp_path / "f") as stream:

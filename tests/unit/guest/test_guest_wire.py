@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from monocore_core.errors import DeadlineExceeded, GuestError, InvalidInput, MonocoreError
 from monocore_core.guest.client import Guest
-from monocore_core.guest.filemessages import MAX_RECORD, RecordDecoder, decode_change, decode_entry
+from monocore_core.guest.filemessages import (
+    MAX_RECORD,
+    RecordDecoder,
+    decode_change,
+    decode_entry,
+    decode_name,
+)
 from monocore_core.guest.messages import decode_adopted, decode_fault, encode_spawn
 from monocore_core.guest.wire import (
     HELLO_MAGIC,
@@ -124,10 +130,20 @@ def test_records_survive_any_splitting(sent: list[tuple[int, bytes]], size: int)
         list(RecordDecoder().feed(struct.pack("<HI", 1, MAX_RECORD + 1)))
 
 
-@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"\0"])
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"\0", b"7" * 5000])
 def test_an_entry_cannot_have_any_name(name: bytes) -> None:
     with pytest.raises(GuestError, match="name is none"):
         decode_entry(put(1, name))
+    with pytest.raises(GuestError, match="name is none"):
+        decode_name(name, "")
+
+
+def test_pages_of_entries_get_on() -> None:
+    assert decode_name(b"b", "a") == "b"
+    assert decode_name(b"\xff", "é") == "\udcff"
+    for after in ("b", "ba", "c", "\udcff"):
+        with pytest.raises(GuestError, match="followed by itself"):
+            decode_name(b"b", after)
 
 
 def test_a_long_request_is_split() -> None:

@@ -21,7 +21,14 @@ def test_one_without_words_goes_by_its_name_and_the_kernels_are_left_out() -> No
     assert parse_process(STAT.replace(b" 2048000 ", b" 0 "), b"", b"") is None
 
 
-@pytest.mark.parametrize("stat", [b"", b"x", b"1 (a)", b"x (y) " + b"z " * 30])
+@pytest.mark.parametrize(
+    "stat",
+    [
+        *(b"", b"x", b"1 (a)", b"x (y) " + b"z " * 30),
+        STAT.replace(b" 2048000 ", b" junk "),
+        STAT.replace(b" 150 ", b" " + b"9" * 1000 + b" "),
+    ],
+)
 def test_nonsense_is_nobody(stat: bytes) -> None:
     assert parse_process(stat, b"", b"") is None
 
