@@ -133,7 +133,7 @@ class Lives:
 
         async def find_one(record: SandboxRecord) -> None:
             async with gate:
-                await self._resume(record)
+                await self.resume(record)
 
         live = [record for record in records if record.state.live]
         await asyncio.gather(*(find_one(record) for record in live))
@@ -143,7 +143,8 @@ class Lives:
             if record.order.remove and not record.state.live and record.runs:
                 await self.forget(record)
 
-    async def _resume(self, record: SandboxRecord) -> None:
+    async def resume(self, record: SandboxRecord) -> None:
+        """Go on with a run that a record says is under way; or write down how it ended, and remove what is left."""
         try:
             engine = await self.engines.of(record.order.settings)
         except MonocoreError:  # the file that it was started with is gone: then with what everyone has

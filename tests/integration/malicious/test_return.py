@@ -22,7 +22,7 @@ async def come_back(world: World, mode: str, *command: str) -> SandboxRecord:
     """What a daemon that was ended leaves, and the next one finds."""
     life = await world.begin(mode, *command)
     await life.leave()
-    await world.sandboxes._resume(life.record)  # pyright: ignore[reportPrivateUsage]
+    await world.sandboxes.lives.resume(life.record)
     return world.sandboxes.get(life.record.id)
 
 
@@ -43,7 +43,7 @@ async def test_output_from_the_end_of_numbers(world: World) -> None:
 
 async def come_back_again(world: World, record: SandboxRecord) -> SandboxRecord:
     await world.sandboxes.life(record.id).leave()
-    await world.sandboxes._resume(record)  # pyright: ignore[reportPrivateUsage]
+    await world.sandboxes.lives.resume(record)
     return world.sandboxes.get(record.id)
 
 

@@ -20,7 +20,8 @@ from monocore_core.logs import LogLimits
 from monocore_core.model.record import SandboxOrder
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.runtime.life import Life
-from monocore_core.runtime.sandboxes import Attach, Sandboxes
+from monocore_core.runtime.lives import Attach
+from monocore_core.runtime.sandboxes import Sandboxes
 
 NEIGHBOUR = "neighbour"
 #: What the process of the daemon may take more than before, of memory, and the longest that it may do nothing for others.
