@@ -97,7 +97,6 @@ async def opened(settings: Settings, image: str, disk: Callable[[str], Path]) ->
 
 @pytest_asyncio.fixture(loop_scope="package")
 async def world(opened: World) -> AsyncIterator[World]:
-    """With the neighbour alone, before and after."""
-    opened.problems.clear()
+    """With the neighbour alone afterwards."""
     yield opened
     await opened.clear()

@@ -9,23 +9,14 @@ import pytest
 
 from monocore_core.model.record import EndReason
 from monocore_core.model.sandbox import MIB
-from monocore_core.runtime.life import Life
 from monocore_core.runtime.output import Listening
-from tests.integration.malicious.world import CONSOLE, REMOVED, World, until
+from tests.integration.malicious.world import CONSOLE, World, until
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.needs("gcc", "gcc"),
     pytest.mark.asyncio(loop_scope="package"),
 ]
-
-
-async def kill(world: World, life: Life) -> None:
-    """By force, in two seconds and what ending a machine takes on a machine with much else to do."""
-    began = time.monotonic()
-    end = await world.sandboxes.stop(life.record.id, 0)
-    assert time.monotonic() - began < REMOVED
-    assert (end.code, end.reason) == (137, EndReason.KILLED)
 
 
 async def test_a_lost_agent_is_an_end(world: World) -> None:
@@ -64,7 +55,7 @@ async def test_agents_that_do_not_hear_are_killed(world: World) -> None:
         )
         console = world.home / "sandboxes" / lives[1].record.id / "console.log"
         await until(lambda: console.stat().st_size > CONSOLE / 2)
-        await asyncio.gather(*(kill(world, life) for life in lives))
+        await asyncio.gather(*map(world.kill, lives))
 
 
 async def test_floods_of_output(world: World) -> None:
@@ -81,4 +72,4 @@ async def test_floods_of_output(world: World) -> None:
         while time.monotonic() < until_then:
             await world.well()
         assert not listening[0].closed
-        await asyncio.gather(kill(world, flood), kill(world, crumbs))
+        await asyncio.gather(world.kill(flood), world.kill(crumbs))

@@ -17,7 +17,7 @@ import monocore_core.assembly
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.logs import LogLimits
-from monocore_core.model.record import SandboxOrder
+from monocore_core.model.record import EndReason, SandboxOrder
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.runtime.life import Life
 from monocore_core.runtime.lives import Attach
@@ -92,6 +92,13 @@ class World:
             assert await process.stdout.read() == b"well\n"
             assert (await process.wait()).code == 0
 
+    async def kill(self, life: Life) -> None:
+        """By force, in two seconds and what ending a machine takes on a machine with much else to do."""
+        began = time.monotonic()
+        end = await self.sandboxes.stop(life.record.id, 0)
+        assert time.monotonic() - began < REMOVED
+        assert (end.code, end.reason) == (137, EndReason.KILLED)
+
     async def clear(self) -> None:
         """Remove every sandbox but the neighbour, which leaves nothing of them."""
         for record in self.sandboxes.all():
@@ -104,11 +111,12 @@ class World:
         assert [lease.key for lease in store.leases()] == [neighbour.id]
         assert self.sandboxes.logs.keys() == [neighbour.id]
         assert children() == {neighbour.pid}
+        gc.collect()  # what nobody has asked for is told when it goes
+        assert self.problems == []
 
     @asynccontextmanager
     async def bounded(self) -> AsyncGenerator[None]:
         """Whatever is done in the block takes of the host what it may, and no more, and leaves the neighbour alone."""
-        gc.collect()
         before = forget_peak()
         beating = asyncio.create_task(self._beat())
         try:
@@ -119,8 +127,6 @@ class World:
             await asyncio.gather(beating, return_exceptions=True)
         assert peak() - before < MEMORY, "memory"
         assert beating.result() < PAUSE, "others had to wait"
-        gc.collect()
-        await asyncio.sleep(0)
         assert self.problems == []
 
     async def _beat(self) -> float:

@@ -12,7 +12,7 @@
 
 enum {
     SETUP = 0x10, SPAWN, SIGNAL, RESIZE, READ_ARCHIVE, WRITE_ARCHIVE, STATS, SET_TIME, SHUTDOWN, CLOSE, DIAL, FILES,
-    READ_CHANGES, DATA = 0x20, END, CREDIT, DONE = 0x40, FAILED, STARTED, EXITED, ADOPTED, GOODBYE
+    READ_CHANGES, HOLD, RELEASE, DATA = 0x20, END, CREDIT, DONE = 0x40, FAILED, STARTED, EXITED, ADOPTED, GOODBYE
 };
 enum { WINDOW = 262144, MOST = 65535 };
 
@@ -72,6 +72,7 @@ void junk(uint8_t *into, size_t size);
 
 extern char next_hello[64], next_changes[64], next_stats[64]; /* what a command has said of requests without words */
 extern bool deaf;                                             /* to signals */
+extern bool held;                                             /* as it says */
 extern uint32_t kept_id;                                      /* of the command, and its label */
 extern char kept_label[64];
 void spawn(const struct frame *request);

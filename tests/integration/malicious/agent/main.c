@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 char mode[64];
-bool deaf;
+bool deaf, held;
 
 bool is(const char *word, const char *name) { return !strcmp(word, name); }
 
@@ -208,6 +208,18 @@ void answer(const struct frame *request)
     case SET_TIME:
         if (!is(mode, "returns late"))
             done(id);
+        break;
+    case HOLD:
+        if (is(mode, "hold never"))
+            break;
+        held = true;
+        done(id);
+        break;
+    case RELEASE:
+        if (!is(mode, "returns held")) {
+            held = false;
+            done(id);
+        }
         break;
     case SHUTDOWN:
         if (deaf)

@@ -91,7 +91,7 @@ void welcome(const uint8_t *nonce, unsigned version, uint32_t next_id, uint32_t 
     memcpy(bytes, GUEST, MAGIC);
     memcpy(bytes + 16, nonce, 16);
     put(bytes + 32, version, 2);
-    put(bytes + 34, 1, 2); /* it has been set up, it says: a daemon that comes back must believe that */
+    put(bytes + 34, held ? 3 : 1, 2); /* it has been set up, it says: a daemon that comes back must believe that */
     put(bytes + 36, next_id, 4);
     put(bytes + 40, processes, 4);
     put(bytes + 44, 1, 8);
