@@ -78,7 +78,11 @@ class Crew:
                 self.watch(service, self.sandboxes.get(record.id))
 
     def watch(self, service: Service, record: SandboxRecord) -> Supervisor:
-        """Watch an instance that runs; of one that does not, settle its end."""
+        """Watch an instance that runs; of one that does not, settle its end. One that is watched is watched by the same on."""
+        known = self._supervisors.get(record.id)
+        if known is not None and known.active:  # whoever follows what is started may have been quicker
+            known.serve(service)
+            return known
         supervisor = self._appoint(service, record)
         if record.state.live:
             supervisor.begin()
