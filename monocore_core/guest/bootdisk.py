@@ -1,4 +1,4 @@
-"""The disk that the kernel boots from: the agent as ``/init``, and empty folders to mount on."""
+"""The disk that the kernel boots from: the agent as ``/init``, empty folders to mount on, and files of ``/etc`` for rehearsals to write over."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from monocore_core.erofs import directory, regular, self_contained
 from monocore_core.guest.binary import agent_binary
 
 _FOLDERS: Final = (b"dev", b"proc", b"run", b"sys")
+_ETC: Final = {
+    b"passwd": b"root:x:0:0:root:/root:/bin/sh\n",
+    b"group": b"root:x:0:\n",
+    b"hostname": b"rehearsal\n",
+    b"hosts": b"127.0.0.1\tlocalhost\n",
+}
 
 
 def boot_disk(architecture: str, cache: Path) -> Path:
@@ -26,14 +32,16 @@ def boot_disk(architecture: str, cache: Path) -> Path:
         GuestError: the compiler refused.
     """
     agent = agent_binary(architecture, cache).read_bytes()
-    digest = hashlib.sha256(agent).hexdigest()[:16]
+    digest = hashlib.sha256(agent + b"".join(_ETC.values())).hexdigest()[:16]
     disk = cache / f"boot-{architecture}-{digest}.erofs"
     if disk.exists():
         return disk
-    image = self_contained(
-        directory({b"init": regular(agent, mode=0o755), **{name: directory() for name in _FOLDERS}}),
-        name=b"monocore-boot",
-    )
+    root = {
+        b"init": regular(agent, mode=0o755),
+        b"etc": directory({name: regular(text) for name, text in _ETC.items()}),
+        **{name: directory() for name in _FOLDERS},
+    }
+    image = self_contained(directory(root), name=b"monocore-boot")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=cache, prefix=".boot-", delete=False) as file:
         temporary = Path(file.name)

@@ -269,7 +269,7 @@ bool setup_readonly(void); /* nothing may be written to the root */
 void root_prepare(void); /* whatever root it will be */
 int root_mount(const struct setup *setup, struct fault *f);
 int root_changes(void); /* the folder of the overlay's writable layer, or -1 */
-int root_rehearse(struct fault *f); /* mounts the boot disk as a sandbox's root, in the caller's own mount namespace */
+int root_rehearse(struct fault *f); /* mounts what the boot disk has as a sandbox's root, in the caller's own mount namespace */
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
 int files_write(const struct setup *setup, struct fault *f);
 int files_renew_machine_id(struct fault *f); /* where the sandbox has one */
@@ -288,6 +288,7 @@ bool renew_template(void); /* this guest is one, or a copy of one */
 /* Nothing that the kernel's random generator gives from here on follows from what it held before. */
 int renew_random(struct span seed, struct fault *f);
 int renew_check(struct fault *f); /* a copy must have been renewed */
+void renew_rehearse(void);        /* for nothing; it counts for no renewal */
 
 /* What this guest is from here on, from RELEASE's body, and then its processes go on. */
 int renew_guest(struct span body, struct fault *f);

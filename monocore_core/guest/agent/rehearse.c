@@ -1,10 +1,11 @@
 /* A copy of a template that waits to be used has all of its code still to be translated, where the processor is emulated; and its kernel
  * all of its caches to be filled. So it does once, in a child with namespaces of its own, what every sandbox begins with: mount an image with a
- * writable layer in memory, enter it, write the files of /etc. Of that nothing remains. No socket is made: what the kernel draws at random at first
- * use is still to be drawn when SETUP has renewed its generator. */
+ * writable layer in memory, enter it, write the files of /etc, run a program from there. Of that nothing remains. No socket is made: what the kernel
+ * draws at random at first use is still to be drawn when SETUP has renewed its generator. */
 #include "agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -23,6 +24,20 @@ static int mounts_and_files(struct fault *f)
     return files_write(&nobody, f);
 }
 
+/* The program says that it wants to be PID 1, to nobody. */
+static void program(void)
+{
+    static char name[] = "/init";
+    char *argv[] = {name, NULL};
+    struct spec spec = {.argv = argv, .argc = 1};
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    pid_t child = fork();
+    if (child == 0)
+        child_run(&spec, (int[3]){fd, fd, fd}, fd);
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
 int rehearse(struct fault *f)
 {
     struct fault said = {.code = 0};
@@ -35,7 +50,9 @@ int rehearse(struct fault *f)
         return fail(f, F_SYSTEM, errno, "cannot make a pipe");
     pid_t child = fork();
     if (child == 0) {
-        mounts_and_files(&said);
+        renew_rehearse();
+        if (mounts_and_files(&said) == 0)
+            program();
         (void)!write(report[1], &said, sizeof said);
         _exit(0);
     }

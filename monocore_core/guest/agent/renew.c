@@ -13,7 +13,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-enum { LEAST_ENTROPY = 32 };
+enum { LEAST_ENTROPY = 32, MOST_ENTROPY = 512 };
 
 #ifdef __GLIBC__
 typedef unsigned long ioctl_request;
@@ -32,23 +32,17 @@ bool renew_template(void)
     return found;
 }
 
-int renew_random(struct span seed, struct fault *f)
+/* `bits`: what the kernel is to believe that nobody can guess of it. Gives an errno. */
+static int add_random(struct span seed, size_t bits)
 {
     union {
         struct rand_pool_info info;
-        uint8_t bytes[sizeof(struct rand_pool_info) + 512];
+        uint8_t bytes[sizeof(struct rand_pool_info) + MOST_ENTROPY];
     } pool;
-    size_t size = seed.size < 512 ? seed.size : 512;
-    if (test_mode)
-        return 0;
-    if (size < LEAST_ENTROPY && renew_template())
-        return fail(f, F_INVALID, 0, "%zu bytes of entropy do not make a copy of a template an individual", size);
-    if (!size)
-        return 0;
     memset(&pool, 0, sizeof pool);
-    pool.info.entropy_count = (int)size * 8;
-    pool.info.buf_size = (int)size;
-    memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), seed.data, size);
+    pool.info.entropy_count = (int)bits;
+    pool.info.buf_size = (int)seed.size;
+    memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), seed.data, seed.size);
     int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     int result = fd < 0 ? -1 : ioctl(fd, (ioctl_request)RNDADDENTROPY, &pool);
     /* makes every generator of the kernel, each processor's included, draw from the pool before it gives anything more */
@@ -58,7 +52,27 @@ int renew_random(struct span seed, struct fault *f)
     explicit_bzero(&pool, sizeof pool);
     if (fd >= 0)
         close(fd);
-    renewed = result == 0;
+    return result == 0 ? 0 : err;
+}
+
+/* What a renewal does, for nothing: of no worth, and so of no harm. */
+void renew_rehearse(void)
+{
+    static const uint8_t nothing[2 * LEAST_ENTROPY];
+    add_random((struct span){nothing, sizeof nothing}, 0);
+}
+
+int renew_random(struct span seed, struct fault *f)
+{
+    size_t size = seed.size < MOST_ENTROPY ? seed.size : MOST_ENTROPY;
+    if (test_mode)
+        return 0;
+    if (size < LEAST_ENTROPY && renew_template())
+        return fail(f, F_INVALID, 0, "%zu bytes of entropy do not make a copy of a template an individual", size);
+    if (!size)
+        return 0;
+    int err = add_random((struct span){seed.data, size}, size * 8);
+    renewed = err == 0;
     return renewed ? 0 : fail(f, F_SYSTEM, err, "cannot add entropy");
 }
 

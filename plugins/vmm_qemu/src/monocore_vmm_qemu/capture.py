@@ -110,15 +110,21 @@ class Work:
         await self.greet(SocketChannel(sockets.connect(spec.directory, sockets.AGENT_SOCKET), spec.key))
 
 
-def placeholders(spec: MachineSpec) -> None:
-    """Make the template's disks.
+def placeholders(spec: MachineSpec, *, rehearsing: bool = False) -> None:
+    """Make the template's disks, empty.
+
+    Args:
+        spec: of the template.
+        rehearsing: what cannot be written shows what the boot disk does, so that a rehearsal has something to mount and to read.
 
     Raises:
-        StorageError: the file system holds no file of that size, or is full.
+        StorageError: the file system holds no file of that size, or is full; or the boot disk cannot be read.
     """
     for disk in spec.disks:
         try:
             with disk.path.open("xb") as file:
+                if rehearsing and disk.readonly:
+                    file.write(spec.boot.read_bytes())
                 file.truncate(PLACEHOLDER)
         except OSError as error:
             raise StorageError(f"{disk.path}: {error.strerror}") from error

@@ -1,6 +1,6 @@
 """Spares: copies of templates that wait, stopped, for a machine that needs one.
 
-A spare has empty files for disks and belongs to nobody. It is a process of its own session, so that it can become a machine that outlives us;
+A spare has files of its own for disks, with nothing of anybody's, and belongs to nobody. It is a process of its own session, so that it can become a machine that outlives us;
 what keeps it from being left behind is its folder::
 
     <folder>/<owner>.lock          held for as long as the process lives that made the spares
@@ -214,7 +214,7 @@ class Spares:
             raise StorageError(f"{self.folder}: {error.strerror}") from error
         made = evolve(template_of(spec, folder, _key(self._owner, folder.name)), foreground=False)
         try:
-            placeholders(made)
+            placeholders(made, rehearsing=True)
         except BaseException:
             clear(folder)
             raise
