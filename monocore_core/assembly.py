@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from attrs import evolve, field, frozen
 
 from monocore_core.backends import Backends
 from monocore_core.concurrency import together
-from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError, Unsupported
+from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
-from monocore_core.interfaces.vmm import Machine, PausableMachine, Snapshot, SnapshotVmm, Vmm
+from monocore_core.interfaces.vmm import Machine, PausableMachine, Vmm
 from monocore_core.model.events import Began, Event, Listener, Published, Stage
 from monocore_core.model.guest import GuestRenewal, GuestSetup
 from monocore_core.model.image import Image
@@ -33,6 +33,7 @@ from monocore_core.model.network import Connection, NetworkRequest
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import MIN_MEMORY, CommandRequest, SandboxRequest
+from monocore_core.origin import Origin
 from monocore_core.plan.choose import Plan
 from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins
@@ -78,33 +79,6 @@ class Clock:
         stage = Stage(self.sandbox, name, now, now - (ends[-1] if ends else 0.0))
         self.stages.append(stage)
         self.listener(stage)
-
-
-async def at_once() -> None:
-    """Nobody is waited for."""
-
-
-@frozen
-class Origin:
-    """A machine that a new one goes on as, in place of a boot.
-
-    Attributes:
-        plan: the backends with which it ran.
-        image: of which it was made.
-        label: by which its guest knows its command.
-        snapshot: of it, which stays its holder's; or the file to which one was saved.
-        disk: file with what its writable disk had then, or None; a copy of it is made.
-        other: the new one is another machine, with an identity of its own.
-        ready: awaited before its processes go on.
-    """
-
-    plan: Plan
-    image: Image
-    label: str
-    snapshot: Snapshot | Path
-    disk: Path | None = None
-    other: bool = True
-    ready: Callable[[], Awaitable[None]] = at_once
 
 
 @frozen
@@ -205,7 +179,7 @@ class Assembly:
         setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         if what.origin is not None:
             await what.origin.ready()
-            await guest.release(_renewal(setup, other=what.origin.other))
+            await guest.release(what.origin.renewal(setup))
             clock.mark("renew")
             sandbox.started = True
             return sandbox
@@ -348,10 +322,8 @@ class Assembly:
         stack.push_async_callback(vmm.remove, spec.key)
         if origin is None:
             machine = await vmm.start(spec)
-        elif isinstance(vmm, SnapshotVmm):
-            machine = await _restored(vmm, spec, origin.snapshot)
         else:
-            raise Unsupported("the VMM restores no snapshots")
+            machine = await origin.restore(vmm, spec)
         stack.push_async_callback(machine.kill)
         if machine.key != spec.key:
             raise MachineError(f"the VMM answered for machine {machine.key!r}, not {spec.key!r}")
@@ -364,20 +336,6 @@ async def _greet(machine: Machine) -> Guest:
         with suppress(DeadlineExceeded):
             return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
     return await Guest.open(await machine.connect(), timeout=ADOPT_TIMEOUT)
-
-
-async def _restored(vmm: SnapshotVmm, spec: MachineSpec, snapshot: Snapshot | Path) -> Machine:
-    if not isinstance(snapshot, Path):
-        return await vmm.restore(spec, snapshot)
-    loaded = await vmm.load_snapshot(spec, snapshot)
-    try:
-        return await vmm.restore(spec, loaded)
-    finally:
-        loaded.close()
-
-
-def _renewal(setup: GuestSetup, *, other: bool) -> GuestRenewal:
-    return GuestRenewal(setup.time_ns, setup.entropy, setup.hostname, setup.network, other)
 
 
 async def _take_up(guest: Guest) -> None:

@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve
 
-from monocore_core.assembly import Assembly, Blueprint, Clock, Origin
+from monocore_core.assembly import Assembly, Blueprint, Clock
 from monocore_core.backends import Backends
 from monocore_core.config.values import AUTO, Settings
 from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
@@ -34,6 +34,7 @@ from monocore_core.model.network import NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
 from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
+from monocore_core.origin import Origin
 from monocore_core.plan.choose import Plan, choose, choose_source
 from monocore_core.plan.fit import Offer, Wishes
 from monocore_core.plan.matrix import Combination, combinations

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 
 from attrs import evolve, frozen
 
-from monocore_core.assembly import Origin
 from monocore_core.concurrency import in_thread
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, MonocoreError
@@ -20,6 +19,7 @@ from monocore_core.guest.client import GuestProcess
 from monocore_core.interfaces.vmm import Confined
 from monocore_core.logs import LogStore, LogWriter
 from monocore_core.model.record import EndReason, Placement, SandboxEnd, SandboxRecord, SandboxState
+from monocore_core.origin import Origin
 from monocore_core.plan.choose import Plan
 from monocore_core.runtime.hostlimits import HostGroups
 from monocore_core.runtime.output import Output

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from attrs import define, frozen
 
-from monocore_core.assembly import Origin
 from monocore_core.concurrency import in_thread
 from monocore_core.errors import Conflict, MonocoreError, Unsupported
 from monocore_core.guest.client import Guest
@@ -22,6 +21,7 @@ from monocore_core.interfaces.vmm import Snapshot, SnapshotMachine
 from monocore_core.model.guest import GuestRenewal
 from monocore_core.model.image import Image
 from monocore_core.model.rootfs import DirectoryRoot
+from monocore_core.origin import Origin
 from monocore_core.plan.choose import Plan
 from monocore_core.runtime.life import Life
 from monocore_core.store.facade import SCRATCH_NAME

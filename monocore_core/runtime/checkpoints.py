@@ -11,12 +11,12 @@ import signal
 import time
 from pathlib import Path
 
-from monocore_core.assembly import Origin
 from monocore_core.concurrency import in_thread
 from monocore_core.errors import Conflict
 from monocore_core.model.checkpoint import Checkpoint
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.record import Placement, SandboxState
+from monocore_core.origin import Origin
 from monocore_core.runtime.begin import plan_with
 from monocore_core.runtime.capturing import Moment, captured
 from monocore_core.runtime.life import Life

@@ -8,10 +8,10 @@ from contextlib import suppress
 
 from attrs import evolve
 
-from monocore_core.assembly import Origin
 from monocore_core.errors import InvalidInput, MonocoreError
 from monocore_core.model.network import NetworkRequest
 from monocore_core.model.record import SandboxOrder, SandboxRecord
+from monocore_core.origin import Origin
 from monocore_core.runtime.capturing import captured
 from monocore_core.runtime.sandboxes import Sandboxes
 

@@ -23,7 +23,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve, field
 
-from monocore_core.assembly import Origin
 from monocore_core.concurrency import background
 from monocore_core.config.values import Settings
 from monocore_core.engine import new_key
@@ -34,6 +33,7 @@ from monocore_core.metrics.starts import Starts
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.record import EndReason, SandboxEnd, SandboxOrder, SandboxRecord, SandboxState
 from monocore_core.model.sandbox import CommandRequest
+from monocore_core.origin import Origin
 from monocore_core.plugins import Plugins, discover
 from monocore_core.pooling import Pool
 from monocore_core.runtime.begin import (
