@@ -128,6 +128,17 @@ def _flush(status: int) -> int:
 
 def _dispatch(words: list[str], options: Globals) -> int:
     """Take the flags before the command, import the command's module and hand over the rest."""
+    chosen = (words[0], words[1:]) if words and words[0] in COMMANDS else _chosen(words, options)
+    if isinstance(chosen, int):
+        return chosen
+    name, arguments = chosen
+    module, _, function = COMMANDS[name][0].partition(":")
+    run: Command = getattr(import_module(f"{__package__}.{module}"), function or "main")
+    return run(["rm", *arguments] if name == "rmi" else arguments, options)
+
+
+def _chosen(words: list[str], options: Globals) -> tuple[str, list[str]] | int:
+    """The command and its words, after flags or under another name; or the exit status of what was done in place of one."""
     from monocore_core.cli.arguments import Parser, UsageError, add_globals, nearest, split_at_operand
 
     parser = Parser(PROGRAM, _help(), usage=f"{PROGRAM} [OPTIONS] COMMAND", raw=True)
@@ -136,27 +147,23 @@ def _dispatch(words: list[str], options: Globals) -> int:
     parsed = parser.flags(flags, options)
     if parsed.version:
         return _print_version()
+    if rest[:1] == ["help"]:
+        rest = [*rest[1:2], "--help"] if rest[1:] else []
     if not rest:
         parser.print_help()
         return 0
-    name, *arguments = rest
-    if name == "help":
-        name, arguments = (arguments[0], ["--help"]) if arguments else ("", [])
-        if not name:
-            parser.print_help()
-            return 0
+    name, arguments = rest[0], rest[1:]
     if name == "resume":
         name = "unpause"
     if name not in COMMANDS:
         near = nearest(name, COMMANDS)
         raise UsageError(f"unknown command: {name}", near and f"did you mean '{near}'?", PROGRAM)
-    module, _, function = COMMANDS[name][0].partition(":")
-    run: Command = getattr(import_module(f"{__package__}.{module}"), function or "main")
-    return run(["rm", *arguments] if name == "rmi" else arguments, options)
+    return name, arguments
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{summary}" for name, (_, summary) in COMMANDS.items()]
     intro = "Secure microVMs for untrusted code, from ordinary OCI images."
     return "\n".join(
         [intro, "", "Commands:", *lines, "", f"'{PROGRAM} COMMAND --help' says more of a command."]
