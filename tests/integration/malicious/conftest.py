@@ -1,4 +1,4 @@
-"""A malicious agent as PID 1 of a real machine, beside a neighbour with the real one."""
+"""A malicious agent as PID 1 of a real machine, or a kernel with words that mean harm, beside a neighbour with the real ones."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def opened(settings: Settings, image: str, disk: Callable[[str], Path]) ->
         await sandboxes.start(NEIGHBOUR)
         world = World(sandboxes, settings.home, image, disk, problems)
         try:
-            with world.boot_disks():
+            with world.boots():
                 yield world
         finally:
             await sandboxes.remove(NEIGHBOUR, force=True)

@@ -11,14 +11,16 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
 import monocore_core.assembly
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.logs import LogLimits
+from monocore_core.model.machine import MachineSpec
 from monocore_core.model.record import EndReason, SandboxOrder
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
+from monocore_core.plan.compose import Parts, machine_spec
 from monocore_core.runtime.life import Life
 from monocore_core.runtime.lives import Attach
 from monocore_core.runtime.sandboxes import Sandboxes
@@ -34,6 +36,7 @@ REMOVED, ANSWERED = 10.0, 20.0
 
 
 _MODE = ContextVar("mode", default="")
+_WORDS: ContextVar[tuple[str, ...]] = ContextVar("words", default=())
 
 
 def children() -> set[int]:
@@ -72,28 +75,35 @@ class World:
         boot_timeout: float = 60,
         disk: int | None = None,
         attach: Attach | None = None,
+        words: tuple[str, ...] = (),
     ) -> Life:
-        """Start a sandbox whose agent means harm, in the way of that mode."""
+        """Start a sandbox whose agent means harm, in the way of that mode; without one the real agent, with these words for its kernel."""
         request = SandboxRequest(
             self.image, pull=PullPolicy.NEVER, memory=96 * MIB, boot_timeout=boot_timeout, disk=disk
         )
         order = SandboxOrder(request, CommandRequest(args=command) if command else None)
         record = self.sandboxes.create(order)
-        before = _MODE.set(mode)
+        before, said = _MODE.set(mode), _WORDS.set(words)
         try:
             return await self.sandboxes.start(record.id, attach=attach)
         finally:
             _MODE.reset(before)
+            _WORDS.reset(said)
 
     @contextmanager
-    def boot_disks(self) -> Generator[None]:
-        """Machines boot from the agent's disk of the mode that :meth:`begin` says, and others from the real one."""
+    def boots(self) -> Generator[None]:
+        """Machines boot from the agent's disk of the mode, and with the words, that :meth:`begin` says; others from the real one, with none."""
 
         def choose(architecture: str, cache: Path) -> Path:
             return self.disk(mode) if (mode := _MODE.get()) else boot_disk(architecture, cache)
 
+        def told(request: SandboxRequest, parts: Parts) -> MachineSpec:
+            spec = machine_spec(request, parts)
+            return evolve(spec, cmdline=(*spec.cmdline, *_WORDS.get()))
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(monocore_core.assembly, "boot_disk", choose)
+            patch.setattr(monocore_core.assembly, "machine_spec", told)
             yield
 
     async def well(self) -> None:
