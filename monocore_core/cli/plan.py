@@ -112,7 +112,7 @@ def _jail(plan: Plan, settings: Settings) -> str:
     if settings.security.jail is JailMode.OFF:
         return "switched off"
     if not plan.jailed:
-        return f"{plan.vmm} has none"
+        return f"none that could be required of {plan.vmm} (monocore inspect shows what its machines have)"
     return f"requires {required}" if required else "as much as this host gives (monocore doctor)"
 
 

@@ -8,6 +8,8 @@ by us, and handed over as descriptors.
 The program is the first process of its namespace and a child of ours: its number is the host's, its status is ours to collect, killing it
 kills everything that it started, and a later process of ours finds it again like any other. It cannot start another one, so there is nothing to reap.
 
+A VMM that is a library has no program to start: its process confines itself, as far as a process can (:func:`confine`).
+
 Worked example::
 
     jail = Jail(
@@ -25,6 +27,7 @@ Worked example::
 from monocore_core.jail.build import launcher
 from monocore_core.jail.description import Identity, Jail, Namespaces, SharedFolder
 from monocore_core.jail.identities import allocate, release
+from monocore_core.jail.inner import Confinement, confine
 from monocore_core.jail.jailer import Jailer, Run, may_become_others
 from monocore_core.jail.programs import libraries, outermost
 from monocore_core.jail.seccomp import Calls, Condition
@@ -33,6 +36,7 @@ from monocore_core.jail.start import Jailed, JailError, start, start_now
 __all__ = [
     "Calls",
     "Condition",
+    "Confinement",
     "Identity",
     "Jail",
     "JailError",
@@ -42,6 +46,7 @@ __all__ = [
     "Run",
     "SharedFolder",
     "allocate",
+    "confine",
     "launcher",
     "libraries",
     "may_become_others",

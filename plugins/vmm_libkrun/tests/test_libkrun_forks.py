@@ -138,10 +138,10 @@ async def test_a_process_that_nobody_waits_for_is_killed(tmp_path: Path) -> None
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-        process, status = await server.fork(tmp_path, (Call("krun_start_enter"),), sink)
+        forked = await server.fork(tmp_path, (Call("krun_start_enter"),), sink)
         async with asyncio.timeout(20):
-            assert await status == 125, "requests are answered in order, so the others were"
-            await process.wait()
+            assert await forked.status == 125, "requests are answered in order, so the others were"
+            await forked.process.wait()
         assert await in_thread(partial(childless, server.process.pid))
     finally:
         os.close(sink)

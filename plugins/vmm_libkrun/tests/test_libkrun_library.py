@@ -111,14 +111,14 @@ async def test_the_end_of_a_machine_is_reported(server: ForkServer, tmp_path: Pa
     console = tmp_path / "console"
     sink = os.open(console, os.O_WRONLY | os.O_CREAT)
     try:
-        process, status = await server.fork(tmp_path, (Call("krun_start_enter"),), sink)
+        forked = await server.fork(tmp_path, (Call("krun_start_enter"),), sink)
         async with asyncio.timeout(20):
-            assert await status == 125
-            await process.wait()
+            assert await forked.status == 125
+            await forked.process.wait()
     finally:
         os.close(sink)
     assert "krun_start_enter: No such file or directory (ENOENT)" in console.read_text()
-    assert start_time(process.pid) is None
+    assert start_time(forked.process.pid) is None
 
 
 async def test_the_server_that_dies_takes_nobody_by_surprise(libraries: Libraries, tmp_path: Path) -> None:

@@ -64,3 +64,18 @@ def until() -> Callable[[Callable[[], bool]], None]:
             time.sleep(0.05)  # other processes' doings cannot be awaited but by looking again
 
     return wait
+
+
+def machines_of(home: Home) -> set[int]:
+    """QEMUs that have a file of the home open."""
+    found: set[int] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"qemu-system" not in (process / "cmdline").read_bytes():
+                continue
+            opened = [os.fspath(link.readlink()) for link in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        if any(path.startswith(str(home.path)) for path in opened):
+            found.add(int(process.name))
+    return found

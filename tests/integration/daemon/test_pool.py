@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from monocore_core.client.tables import Table, items, parse_table, table, whole
-from tests.integration.daemon.conftest import Home
+from tests.integration.daemon.conftest import Home, machines_of
 from tests.integration.screen import LIMIT
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -57,21 +57,6 @@ def _until(done: Callable[[], bool], what: str) -> None:
 
 def _ready(home: Home) -> bool:
     return bool(re.search(r"Pool: +1 of 1 ready", home.out("info")))
-
-
-def _machines(home: Home) -> set[int]:
-    """QEMUs that have a file of the home open."""
-    found: set[int] = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"qemu-system" not in (process / "cmdline").read_bytes():
-                continue
-            opened = [os.fspath(link.readlink()) for link in (process / "fd").iterdir()]
-        except OSError:
-            continue
-        if any(path.startswith(str(home.path)) for path in opened):
-            found.add(int(process.name))
-    return found
 
 
 class _Unix(http.client.HTTPConnection):
@@ -126,9 +111,9 @@ def test_a_daemon_that_is_killed_leaves_no_spare_and_what_came_from_one_runs_on(
     _until(lambda: not Path("/proc", str(pid), "cmdline").exists(), "the daemon lives")
     assert pooled.out("exec", "stays", "echo", "here") == "here\n"
     assert _record(pooled, "stays")["began"] == "spare"
-    _until(lambda: len(_machines(pooled)) == 1, "spares of the daemon that was killed live")
+    _until(lambda: len(machines_of(pooled)) == 1, "spares of the daemon that was killed live")
     pooled.out("rm", "-f", "stays")
     pooled.out("serve", "--stop")
-    _until(lambda: not _machines(pooled), "machines are left")
+    _until(lambda: not machines_of(pooled), "machines are left")
     assert not list(pooled.path.glob("backends/vmm/vmm_qemu/spares/*"))
     assert not list(pooled.path.glob("backends/vmm/vmm_qemu/machines/*"))

@@ -16,6 +16,7 @@ import pytest
 from monocore_core.client.api import Api, target
 from monocore_core.client.tables import Table, inner, tables, text, texts
 from monocore_core.errors import Conflict, InvalidInput, NotFound
+from monocore_core.testing.filespec import file
 from monocore_core.testing.registry import LocalRegistry
 from monocore_core.testing.samples import busybox_image
 
@@ -25,8 +26,8 @@ SOON = 90.0
 
 @pytest.fixture(scope="module")
 def other(registry: LocalRegistry) -> str:
-    """An image that the daemon does not have yet."""
-    return registry.push(busybox_image(), "http/other")
+    """An image that the daemon does not have yet, not under another name either."""
+    return registry.push(busybox_image(extra=(file("other", b"an image of this module's"),)), "http/other")
 
 
 def listed(api: Api) -> list[str]:

@@ -10,16 +10,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from attrs import frozen
+
 from monocore_core.errors import MachineError
+from monocore_core.jail import Confinement
+from monocore_core.model.security import Layer
 from monocore_core.processes import watch
 from monocore_core.vmmkit.console import LastWords
 from monocore_core.vmmkit.process import Process, spawn, start_time
 from monocore_vmm_libkrun.calls import Call
+from monocore_vmm_libkrun.confine import told
 from monocore_vmm_libkrun.library import Libraries
 from monocore_vmm_libkrun.messages import Inbox, Message, Outbox
 
 #: Seconds until the server must have loaded the library, or made a process.
 _PATIENCE = 30.0
+
+
+@frozen
+class Forked:
+    """A machine's process.
+
+    Attributes:
+        process: watched.
+        status: its exit status, when it ends.
+        layers: that confine it.
+    """
+
+    process: Process
+    status: asyncio.Future[int]
+    layers: frozenset[Layer]
 
 
 class ForkServer:
@@ -29,9 +49,12 @@ class ForkServer:
         connection: to it.
         process: the server's.
         words: what it says on its standard error.
+        libraries: that it loads.
     """
 
-    def __init__(self, connection: socket.socket, process: Process, words: LastWords) -> None:
+    def __init__(
+        self, connection: socket.socket, process: Process, words: LastWords, libraries: Libraries
+    ) -> None:
         self._connection = connection
         self._inbox = Inbox(connection)
         self._outbox = Outbox(connection)
@@ -42,6 +65,7 @@ class ForkServer:
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._statuses: dict[int, asyncio.Future[int]] = {}
         self._number = 0
+        self.libraries = libraries
         self.symbols: frozenset[str] = frozenset()
         self._loop.add_reader(connection.fileno(), self._on_message)
 
@@ -72,7 +96,7 @@ class ForkServer:
         finally:
             theirs.close()
             os.close(write)
-        server = ForkServer(ours, process, said)
+        server = ForkServer(ours, process, said, libraries)
         try:
             async with asyncio.timeout(_PATIENCE):
                 hello = await server._hello
@@ -93,14 +117,19 @@ class ForkServer:
         return self._connection.fileno() >= 0 and not self.process.ended
 
     async def fork(
-        self, directory: Path, calls: Sequence[Call], console: int
-    ) -> tuple[Process, asyncio.Future[int]]:
-        """A process that has made every call but the last, and is making that; and its exit status, when it ends.
+        self,
+        directory: Path,
+        calls: Sequence[Call],
+        console: int,
+        confinement: Confinement | None = None,
+    ) -> Forked:
+        """A process that has made every call but the last, and is making that.
 
         Args:
             directory: its working directory.
             calls: the last is ``krun_start_enter``.
             console: descriptor that becomes its standard output and error.
+            confinement: that it enters before the first call.
 
         Raises:
             MachineError: a call said no, or the server is gone.
@@ -109,6 +138,8 @@ class ForkServer:
         number = self._number
         wanted = [[call.name, *call.arguments] for call in calls]
         message: Message = {"id": number, "directory": os.fspath(directory), "calls": wanted}
+        if confinement is not None:
+            message["confinement"] = told(confinement)
         answer: asyncio.Future[Message] = self._loop.create_future()
         self._answers[number] = answer
         try:
@@ -131,7 +162,8 @@ class ForkServer:
             self._end(answer)
             raise MachineError(f"libkrun: its process {pid} cannot be watched: {error.strerror}") from error
         self._say({"watched": pid})
-        return process, self._status(pid)
+        layers = frozenset(map(Layer, map(str, cast("list[object]", said["layers"]))))
+        return Forked(process, self._status(pid), layers)
 
     async def close(self) -> None:
         """End the server, and with it what it started. A repeat does nothing."""

@@ -9,10 +9,11 @@ import socket
 
 from monocore_core.errors import DeadlineExceeded, MachineError
 from monocore_core.model.machine import MachineEnd, MachineExit, MachineSpec
+from monocore_core.model.security import Layer
 from monocore_core.vmmkit import sockets
 from monocore_core.vmmkit.channel import SocketChannel
 from monocore_core.vmmkit.console import ConsolePump
-from monocore_core.vmmkit.process import Process
+from monocore_vmm_libkrun.forks import Forked
 
 #: Seconds for a process's exit status to arrive after its end.
 _DRAIN = 2.0
@@ -44,8 +45,7 @@ class KrunMachine:
 
     Args:
         spec: what runs.
-        process: of the machine.
-        status: of its end.
+        forked: its process.
         listener: that the agent calls; owned.
         console: owned.
     """
@@ -53,14 +53,14 @@ class KrunMachine:
     def __init__(
         self,
         spec: MachineSpec,
-        process: Process,
-        status: asyncio.Future[int],
+        forked: Forked,
         listener: socket.socket,
         console: ConsolePump,
     ) -> None:
         self._spec = spec
-        self._process = process
-        self._status = status
+        self._process = forked.process
+        self._status = forked.status
+        self._layers = forked.layers
         self._listener = listener
         self._console = console
         self._loop = asyncio.get_running_loop()
@@ -79,6 +79,11 @@ class KrunMachine:
     def pid(self) -> int:
         """See the protocol."""
         return self._process.pid
+
+    @property
+    def layers(self) -> frozenset[Layer]:
+        """See :class:`~monocore_core.interfaces.vmm.Confined`."""
+        return self._layers
 
     @property
     def running(self) -> bool:

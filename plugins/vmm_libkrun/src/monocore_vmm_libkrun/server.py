@@ -4,9 +4,11 @@
 libraries once, and forks for every request that comes over its socket (:mod:`~monocore_vmm_libkrun.messages`): that takes milliseconds. It
 says hello with the library's functions, then answers
 
-    {"id": 7, "directory": …, "calls": […]} and a descriptor    {"id": 7, "pid": 4711} or {"id": 7, "error": …}
+    {"id": 7, "directory": …, "calls": […]} and a descriptor    {"id": 7, "pid": 4711, "layers": […]} or {"id": 7, "error": …}
     {"watched": 4711}   the owner has a handle                  {"exited": 4711, "status": 0}, when it ends
     {"end": 4711}       nobody wants it: it is killed           {"exited": 4711, "status": -9}
+
+A request may have a "confinement" (:mod:`~monocore_vmm_libkrun.confine`), which the process enters before its first call.
 
 A process keeps its number until one of the last two came, so that the owner watches none that was given it later. When the owner hangs up the
 server ends, and its machines with it (:mod:`~monocore_vmm_libkrun.ties`).
@@ -22,12 +24,16 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn, cast
 
 from attrs import define, field
 
+from monocore_core.jail import confine
+from monocore_core.model.security import Layer
 from monocore_vmm_libkrun.binding import CallFailed, Krun
+from monocore_vmm_libkrun.confine import understood
 from monocore_vmm_libkrun.messages import Inbox, Message, Outbox
 from monocore_vmm_libkrun.ties import renounce, tie
 
@@ -112,7 +118,7 @@ class _Server:
     def _start(self, request: Message, console: int) -> None:
         answer: Message = {"id": request["id"]}
         try:
-            pid, error = _fork(self, request, console)
+            pid, error, layers = _fork(self, request, console)
         finally:
             os.close(console)
         if error:
@@ -120,11 +126,11 @@ class _Server:
             _send(self.outbox, {**answer, "error": error})
             return
         self._children[pid] = False
-        _send(self.outbox, {**answer, "pid": pid})
+        _send(self.outbox, {**answer, "pid": pid, "layers": layers})
 
 
-def _fork(server: _Server, request: Message, console: int) -> tuple[int, str]:
-    """A process that is about to enter its machine, or why it did not come so far (then it has ended, or is killed)."""
+def _fork(server: _Server, request: Message, console: int) -> tuple[int, str, list[str]]:
+    """A process that is about to enter its machine, or why it did not come so far (then it has ended, or is killed); and what confines it."""
     told, tell = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -137,7 +143,12 @@ def _fork(server: _Server, request: Message, console: int) -> tuple[int, str]:
             _prepare(Path(str(request["directory"])), console, {tell, lifeline})
             if not tie(parent, lifeline):
                 os._exit(FAILED)
-            _enter(server.krun, cast("list[list[object]]", request["calls"]), tell)
+            layers = (
+                confine(understood(cast("Message", request["confinement"])))
+                if "confinement" in request
+                else ()
+            )
+            _enter(server.krun, cast("list[list[object]]", request["calls"]), tell, layers)
         except BaseException as error:  # noqa: BLE001 - the last line of a process: whatever it is, it is told
             os.write(tell, str(error).encode()[:2000])
         os._exit(FAILED)
@@ -145,10 +156,10 @@ def _fork(server: _Server, request: Message, console: int) -> tuple[int, str]:
     with os.fdopen(told, "rb", buffering=0) as pipe:
         ready, _, _ = select.select([pipe], [], [], PATIENCE)
         said = pipe.read(4096) if ready else None
-    if said == _ENTERING:
-        return pid, ""
+    if said is not None and said.startswith(_ENTERING):
+        return pid, "", said.removeprefix(_ENTERING).decode().split()
     os.kill(pid, signal.SIGKILL)
-    return pid, said.decode(errors="replace") if said else "the process did not get ready in time"
+    return pid, said.decode(errors="replace") if said else "the process did not get ready in time", []
 
 
 def _prepare(directory: Path, console: int, kept: set[int]) -> None:
@@ -177,14 +188,14 @@ def _close_but(kept: set[int]) -> None:
             os.closerange(before + 1, after)
 
 
-def _enter(krun: Krun, calls: list[list[object]], tell: int) -> NoReturn:
+def _enter(krun: Krun, calls: list[list[object]], tell: int, layers: Iterable[Layer]) -> NoReturn:
     """Make the calls: the last takes this process over."""
     context = 0
     for name, *arguments in calls[:-1]:
         result = krun.call(str(name), context, arguments)
         if name == "krun_create_ctx":
             context = result
-    os.write(tell, _ENTERING)
+    os.write(tell, b" ".join((_ENTERING, *sorted(layer.encode() for layer in layers))))
     os.close(tell)
     try:
         krun.call(str(calls[-1][0]), context, calls[-1][1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -13,10 +14,13 @@ from attrs import evolve
 from monocore_core.concurrency import in_thread
 from monocore_core.errors import Conflict, NotFound, StorageError, Unsupported
 from monocore_core.interfaces.provider import Host, VmmCapabilities
+from monocore_core.jail import Confinement
 from monocore_core.model.machine import MachineSpec, Share
+from monocore_core.model.security import JailMode
 from monocore_core.vmmkit import sockets
 from monocore_core.vmmkit.console import ConsolePump
 from monocore_vmm_libkrun.calls import build_calls, check_path
+from monocore_vmm_libkrun.confine import confinement_of
 from monocore_vmm_libkrun.forks import ForkServer
 from monocore_vmm_libkrun.launcher import interpreter
 from monocore_vmm_libkrun.library import INSTALL_HINT, find
@@ -30,12 +34,12 @@ class KrunVmm:
     Args:
         options: as configured.
         capabilities: what the provider promises.
-        cache: folder of the backend's, for the launcher that some systems need.
+        host: places of the backend's, and how its processes are to be confined.
     """
 
-    def __init__(self, options: KrunOptions, capabilities: VmmCapabilities, cache: Path) -> None:
+    def __init__(self, options: KrunOptions, capabilities: VmmCapabilities, host: Host) -> None:
         self._options = options
-        self._cache = cache
+        self._host = host
         self._capabilities = capabilities
         self._server: ForkServer | None = None
         self._opening = asyncio.Lock()
@@ -92,13 +96,14 @@ class KrunVmm:
                 if libraries is None:
                     raise NotFound("libkrun is not installed", hint=INSTALL_HINT)
                 self._server = await ForkServer.start(
-                    libraries, await in_thread(lambda: interpreter(self._cache))
+                    libraries, await in_thread(lambda: interpreter(self._host.cache))
                 )
             return self._server
 
     async def _launch(self, spec: MachineSpec, server: ForkServer) -> KrunMachine:
         _require_files(spec)
-        calls = build_calls(spec, self._options, server.symbols, _folders(spec))
+        shares = _folders(spec)
+        calls = build_calls(spec, self._options, server.symbols, shares)
         with ExitStack() as undo:
             listener = sockets.listen(spec.directory, sockets.AGENT_SOCKET)
             undo.callback(sockets.remove, spec.directory, sockets.AGENT_SOCKET)
@@ -109,11 +114,20 @@ class KrunVmm:
                 os.set_blocking(write, False)  # what does not fit is dropped, and nobody waits
                 console = self._pump(spec, read)
                 undo.callback(console.close)
-                process, status = await server.fork(spec.directory, calls, write)
+                forked = await server.fork(
+                    spec.directory, calls, write, self._confinement(spec, server, shares)
+                )
             finally:
                 os.close(write)
             undo.pop_all()
-        return KrunMachine(spec, process, status, listener, console)
+        return KrunMachine(spec, forked, listener, console)
+
+    def _confinement(
+        self, spec: MachineSpec, server: ForkServer, shares: tuple[Share, ...]
+    ) -> Confinement | None:
+        if sys.platform != "linux" or self._host.security.jail is JailMode.OFF:
+            return None
+        return confinement_of(spec, self._options, server.libraries, shares, rooted=os.geteuid() == 0)
 
     def _pump(self, spec: MachineSpec, pipe: int) -> ConsolePump:
         try:
@@ -170,7 +184,7 @@ async def open_vmm(
     host: Host, options: KrunOptions, capabilities: VmmCapabilities
 ) -> AsyncGenerator[KrunVmm]:
     """The backend, for as long as the context lasts."""
-    vmm = KrunVmm(options, capabilities, host.cache)
+    vmm = KrunVmm(options, capabilities, host)
     try:
         yield vmm
     finally:

@@ -1,0 +1,112 @@
+"""Code in the place of a VMM that is a library, whose process has confined itself: what it could still do for a guest that took it over."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from monocore_vmm_libkrun.confine import confinement_of, told
+from monocore_vmm_libkrun.library import Libraries
+from monocore_vmm_libkrun.messages import Message
+from monocore_vmm_libkrun.options import KrunOptions
+
+from monocore_core.model.machine import Disk, MachineSpec
+from monocore_core.model.security import Layer
+from tests.integration.jail.world import World
+
+pytestmark = [pytest.mark.integration, pytest.mark.needs("gcc", "gcc")]
+#: What the fork server's child does before libkrun's first call; what takes its place then is the probe. One after the other, each in a child.
+ENTER = """
+import ctypes, json, os, sys
+from monocore_core.jail import confine
+from monocore_vmm_libkrun.confine import understood
+said, who, probe, attempts = json.load(sys.stdin)
+if who == "user":
+    os.setgroups([]), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534)
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as any process of theirs has it: /proc/self is their own
+found = {}
+for what, words in attempts.items():
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(tell, 2)
+        os.write(2, " ".join(sorted(confine(understood(said)))).encode() + b": ")
+        os.environ.clear()
+        os.execv(probe, [probe, *words])
+    os.close(tell)
+    ended = b""
+    while piece := os.read(told, 4096):
+        ended += piece
+    os.close(told)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    found[what] = ended.decode() if status == 0 else f"{ended.decode()} (status {status})"
+print(json.dumps(found))
+"""
+#: It has the host's process namespace, for which Landlock's rules about signals and tracing stand in, root's id as root, and no list of calls.
+LEFT = {
+    "KVM",
+    "a descriptor of a process",  # through which it can send no signal, nor get another descriptor
+    "a stray descriptor",  # the fork server closes them: its own test shows that
+    "count events",
+    "dump core",
+    "io_uring",
+    "keys of the kernel",
+    "new namespaces",
+    "start a process",
+    "userfaultfd",
+    "vsock",
+}
+ROOT = {"become root", "become root's group"}
+
+
+def attempted(world: World, said: Message, who: str) -> dict[str, str]:
+    """How they end, after the layers were told."""
+    given = json.dumps((said, who, str(world.probe), dict(world.attempts)))
+    done = subprocess.run(
+        [sys.executable, "-c", ENTER],
+        input=given.encode(),
+        capture_output=True,
+        timeout=100,
+        check=False,
+        cwd=world.folder / "stage",
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return {str(what): str(end) for what, end in json.loads(done.stdout).items()}
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+def test_in_the_place_of_libkrun(world: World, who: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    if tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
+        pytest.skip("needs Linux 6.12, whose Landlock keeps from signalling others")
+    folder = world.folder / "stage"
+    disk = folder / "disk"
+    disk.write_text("mine")
+    disk.chmod(0o666)
+    spec = MachineSpec(
+        "probe",
+        "amd64",
+        1,
+        1 << 27,
+        world.probe,
+        folder,
+        Path(),
+        disks=(Disk("own", disk, readonly=False),),
+    )
+    libraries = Libraries(world.probe, None)
+    said = told(confinement_of(spec, KrunOptions(), libraries, (), rooted=who == "root"))
+    told_and_ended = {what: end.partition(": ") for what, end in attempted(world, said, who).items()}
+    table = {what: end for what, (_, _, end) in told_and_ended.items()}
+    with capsys.disabled():
+        rows = [(f"attempt in libkrun's place, as {who}", "confined"), *table.items()]
+        sys.stdout.write("\n" + "\n".join(f"{what:44} {end}" for what, end in rows) + "\n")
+    layers = set(Layer) - {Layer.PROCESSES, Layer.SECCOMP} - ({Layer.USER} if who == "root" else set())
+    assert {told for told, _, _ in told_and_ended.values()} == {" ".join(sorted(layers))}
+    left = LEFT | (ROOT if who == "root" else set())
+    assert {what for what, end in table.items() if not end.startswith("denied")} <= left
