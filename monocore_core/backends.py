@@ -176,7 +176,9 @@ class Backends:
         if not missing:
             return None
         names = ", ".join(sorted(missing))
-        return Problem(f"its machines are in no jail that could be required, and the configuration requires {names}")
+        return Problem(
+            f"its machines are in no jail that could be required, and the configuration requires {names}"
+        )
 
     def _capabilities(self, backend: Backend) -> Capabilities:
         """What the backend promises, or what is left of it here."""

@@ -29,7 +29,9 @@ def own(served: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]
     if "vmm_qemu" not in made.out("plan", made.image):
         made.close()
         pytest.skip("no VMM here makes copies")
-    made.out("checkpoint", "create", "origin", "first")  # what is made at first use takes no time later
+    made.out(
+        "checkpoint", "create", "--leave-running", "origin", "first"
+    )  # what is made at first use takes no time later
     yield made
     made.close()
 
@@ -70,7 +72,7 @@ def test_checkpoints(own: Home) -> None:
     kept = {"first"}
     for number, moment in enumerate(MOMENTS):
         name = f"c{number}"
-        done = killed(own, moment, "checkpoint", "create", "origin", name)
+        done = killed(own, moment, "checkpoint", "create", "--leave-running", "origin", name)
         assert whole_again(own) == []
         now = set(own.out("checkpoint", "-q", "origin").split())
         assert kept | ({name} if done else set()) <= now <= kept | {name}
