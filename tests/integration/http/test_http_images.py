@@ -8,6 +8,7 @@ import socket as sockets
 import sqlite3
 import tarfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -28,6 +29,15 @@ SOON = 90.0
 def other(registry: LocalRegistry) -> str:
     """An image that the daemon does not have yet, not under another name either."""
     return registry.push(busybox_image(extra=(file("other", b"an image of this module's"),)), "http/other")
+
+
+@pytest.fixture(scope="module")
+def held(api: Api, image: str) -> Iterator[str]:
+    """A sandbox of what the image's name means now: an example of the documents gives it to a copy that was loaded."""
+    order: Table = {"sandbox": {"image": image, "name": "held", "foreground": False}, "command": None}
+    api.call("POST", target("sandboxes"), order, timeout=SOON)
+    yield "held"
+    api.call("DELETE", target("sandboxes", "held", force=True))
 
 
 def listed(api: Api) -> list[str]:
@@ -79,7 +89,7 @@ def test_what_cannot_be_pulled_or_loaded_is_a_problem(api: Api, registry: LocalR
         api.call("POST", target("images", "save"), {"images": [missing]})
 
 
-def test_a_save_that_nobody_takes_holds_nothing(api: Api, image: str, socket: Path, sandbox: str) -> None:
+def test_a_save_that_nobody_takes_holds_nothing(api: Api, image: str, socket: Path, held: str) -> None:
     body = json.dumps({"images": [image]}).encode()
     with sockets.socket(sockets.AF_UNIX) as client:
         client.connect(str(socket))
@@ -89,14 +99,14 @@ def test_a_save_that_nobody_takes_holds_nothing(api: Api, image: str, socket: Pa
     until_no_lease(socket)
     with pytest.raises(Conflict, match="use"):
         api.call("DELETE", f"/v1/images/{image}")
-    assert sandbox
+    assert held
 
 
-def test_prune_keeps_what_is_used(api: Api, image: str, sandbox: str) -> None:
+def test_prune_keeps_what_is_used(api: Api, image: str, held: str) -> None:
     pruned = api.call("POST", target("images", "prune"), {"all": True})
     assert image not in texts(pruned, "untagged")
     assert image in listed(api)
-    assert sandbox
+    assert held
 
 
 def test_volumes_are_made_shown_and_removed(api: Api, image: str) -> None:

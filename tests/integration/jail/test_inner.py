@@ -108,5 +108,5 @@ def test_in_the_place_of_libkrun(world: World, who: str, capsys: pytest.CaptureF
         sys.stdout.write("\n" + "\n".join(f"{what:44} {end}" for what, end in rows) + "\n")
     layers = set(Layer) - {Layer.PROCESSES, Layer.SECCOMP} - ({Layer.USER} if who == "root" else set())
     assert {told for told, _, _ in told_and_ended.values()} == {" ".join(sorted(layers))}
-    left = LEFT | (ROOT if who == "root" else set())
+    left = LEFT | ROOT if who == "root" else LEFT
     assert {what for what, end in table.items() if not end.startswith("denied")} <= left
