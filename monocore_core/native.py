@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,38 @@ FLAGS: Final = (
 TRIPLES: Final = {"amd64": "x86_64", "arm64": "aarch64"}
 #: Seconds; zig builds its C library at first use.
 _BUILD_TIMEOUT: Final = 600
+
+
+@frozen
+class Seen:
+    """A file as it looks: what has not changed is read once in a process.
+
+    Attributes:
+        path: of it.
+        look: number, length, and time of its last change.
+    """
+
+    path: Path
+    look: tuple[int, int, int]
+
+    @staticmethod
+    def of(path: Path) -> Seen:
+        """As it is now.
+
+        Raises:
+            OSError: it cannot be looked at.
+        """
+        found = path.stat()
+        return Seen(path, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _digest(sources: tuple[Seen, ...]) -> str:
+    digest = hashlib.sha256(repr(FLAGS).encode())
+    for source in sources:
+        content = source.path.read_bytes()
+        digest.update(f"{source.path.name}:{len(content)}:".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 @frozen
@@ -70,12 +103,8 @@ class Program:
     failure: type[MonocoreError]
 
     def digest(self) -> str:
-        """Names one state of the sources and flags."""
-        digest = hashlib.sha256(repr(FLAGS).encode())
-        for path in self._files("*.[ch]"):
-            content = path.read_bytes()
-            digest.update(f"{path.name}:{len(content)}:".encode() + content)
-        return digest.hexdigest()[:16]
+        """Names one state of the sources and flags. Sources that look as before are not read again: every start of a machine asks."""
+        return _digest(tuple(map(Seen.of, self._files("*.[ch]"))))
 
     def binary(self, architecture: str, cache: Path) -> Path:
         """The program for an architecture: the one that a release carries, else built from source once.

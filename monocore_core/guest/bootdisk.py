@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from monocore_core.erofs import directory, regular, self_contained
 from monocore_core.guest.binary import agent_binary
+from monocore_core.native import Seen
 
 _FOLDERS: Final = (b"dev", b"proc", b"run", b"sys")
 _ETC: Final = {
@@ -31,13 +33,12 @@ def boot_disk(architecture: str, cache: Path) -> Path:
         Unsupported: there is no agent for this architecture, and no compiler.
         GuestError: the compiler refused.
     """
-    agent = agent_binary(architecture, cache).read_bytes()
-    digest = hashlib.sha256(agent + b"".join(_ETC.values())).hexdigest()[:16]
-    disk = cache / f"boot-{architecture}-{digest}.erofs"
+    agent = agent_binary(architecture, cache)
+    disk = cache / f"boot-{architecture}-{_digest(Seen.of(agent))}.erofs"
     if disk.exists():
         return disk
     root = {
-        b"init": regular(agent, mode=0o755),
+        b"init": regular(agent.read_bytes(), mode=0o755),
         b"etc": directory({name: regular(text) for name, text in _ETC.items()}),
         **{name: directory() for name in _FOLDERS},
     }
@@ -54,3 +55,8 @@ def boot_disk(architecture: str, cache: Path) -> Path:
             temporary.unlink(missing_ok=True)
             raise
     return disk
+
+
+@lru_cache(maxsize=16)
+def _digest(agent: Seen) -> str:
+    return hashlib.sha256(agent.path.read_bytes() + b"".join(_ETC.values())).hexdigest()[:16]
