@@ -1,7 +1,7 @@
 """Confine the process that calls: for a VMM that is a library, which takes a process of ours over, so that no launcher can execute it in a jail.
 
 It gives up what is not its own: capabilities, every file but those that it is shown (a root of bind mounts, and Landlock), the host's network and System V
-objects, and what its limits say; see unshare(2), pivot_root(2), landlock(7). What it cannot have is a process namespace, which is for children only, and
+objects, calls of the kernel, and what its limits say; see unshare(2), pivot_root(2), landlock(7), seccomp(2). What it cannot have is a process namespace, which is for children only, and
 as root an id of its own. Call it in a process of one thread; threads and processes that it starts later are confined, too. Linux alone.
 """
 
@@ -19,6 +19,7 @@ from typing import Final
 from attrs import field, frozen
 
 from monocore_core.jail.description import Namespaces, default_limits
+from monocore_core.jail.seccomp import Calls, compile_filter
 from monocore_core.jail.syscalls import NUMBERS
 from monocore_core.model.security import Layer
 
@@ -49,6 +50,8 @@ _LAYERS: Final = {
     Namespaces.NETWORK: Layer.NETWORK,
     Namespaces.IPC: Layer.IPC,
 }
+#: ``SECCOMP_SET_MODE_FILTER``, ``SECCOMP_FILTER_FLAG_LOG`` (the host's audit log learns which call it was), bytes of ``struct sock_filter``.
+_SET_FILTER, _LOG, _STEP = 1, 2, 8
 _COLUMN: Final = {"x86_64": 0, "aarch64": 1}
 
 
@@ -66,6 +69,7 @@ class Confinement:
         limits: by resource, ``RLIMIT_*``.
         connects: whether it makes and takes TCP connections.
         badness: to the OOM killer, from 0 to 1000.
+        calls: that it makes from then on; None: any.
     """
 
     shown: tuple[Path, ...] = ()
@@ -77,6 +81,7 @@ class Confinement:
     limits: Mapping[int, int] = field(factory=default_limits)
     connects: bool = False
     badness: int = 300
+    calls: Calls | None = None
 
 
 def confine(what: Confinement) -> frozenset[Layer]:
@@ -102,7 +107,20 @@ def confine(what: Confinement) -> frozenset[Layer]:
         _checked(libc.syscall(_RESTRICT, ruleset, 0), "restrict itself")
         os.close(ruleset)
         layers.add(Layer.LANDLOCK)
+    if what.calls is not None and _filter(libc, what.calls):
+        layers.add(Layer.SECCOMP)
     return frozenset(layers)
+
+
+def _filter(libc: ctypes.CDLL, calls: Calls) -> bool:
+    """Have any other call kill the process; whether the kernel, and we, know how."""
+    machine = os.uname().machine
+    program = compile_filter(calls, machine)
+    if program is None:
+        return False
+    steps = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("@HP", len(program) // _STEP, ctypes.addressof(steps))
+    return int(libc.syscall(NUMBERS["seccomp"][_COLUMN[machine]], _SET_FILTER, _LOG, head)) == 0
 
 
 def _leave(libc: ctypes.CDLL, what: Confinement) -> set[Layer]:
