@@ -35,6 +35,8 @@ def classify(status: int | None, *, ours: bool, words: str) -> MachineExit:
         how = "libkrun ended, and nobody knows how"
     elif status < 0:
         how = f"libkrun was ended by signal {signal.Signals(-status).name}"
+        if -status == signal.SIGSYS:
+            how += ", for a system call that is not of its list (the host's audit log names it)"
     else:
         how = f"libkrun ended with status {status}"
     return MachineExit(MachineEnd.FAILED, f"{how}: {words}" if words else how)
