@@ -34,21 +34,21 @@ _CLONE_THREAD, _CLONE_FS = 0x00010000, 0x00000200
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _S_IFMT, _NO_DEVICES = 0o170000, (0, 0o100000, 0o010000, 0o140000)
 _NAMES: Final = """
-access arch_prctl brk clock_getres clock_gettime clock_nanosleep close close_range connect copy_file_range dup dup2 dup3 epoll_create
+access arch_prctl brk capget capset clock_getres clock_gettime clock_nanosleep close close_range connect copy_file_range dup dup2 dup3 epoll_create
 epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64 fallocate fchdir fchmod
 fchmodat fchmodat2 fchownat fcntl fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate futex futex_wait
 futex_waitv futex_wake get_mempolicy getcwd getdents64 getegid geteuid getgid getgroups getpeername getpid getppid getrandom getresgid
-getresuid getrusage getsockname getsockopt gettid gettimeofday getuid getxattr ioctl lgetxattr linkat listxattr llistxattr lremovexattr lseek
+getresuid getrusage getsockname getsockopt gettid gettimeofday getuid getxattr inotify_add_watch inotify_init1 inotify_rm_watch ioctl lgetxattr linkat listxattr llistxattr lremovexattr lseek
 lsetxattr madvise mbind membarrier memfd_create mincore mkdirat mlock mmap mprotect mremap msync munlock munmap name_to_handle_at nanosleep
 newfstatat open openat openat2 pipe2 poll ppoll prctl pread64 preadv preadv2 prlimit64 pselect6 pwrite64 pwritev pwritev2 read readlink
 readlinkat readv recvfrom recvmmsg recvmsg removexattr renameat renameat2 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask
 rt_sigreturn rt_sigsuspend rt_sigtimedwait sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getparam sched_getscheduler
-sched_setaffinity sched_yield select sendmmsg sendmsg sendto set_mempolicy set_robust_list set_tid_address setgroups setresgid setresuid
+sched_setaffinity sched_yield select sendfile sendmmsg sendmsg sendto set_mempolicy set_robust_list set_tid_address setgroups setresgid setresuid
 setsockopt setxattr shutdown sigaltstack signalfd4 splice stat statfs statx symlinkat sync_file_range syncfs sysinfo tgkill time timer_create
 timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime times umask uname unlinkat utimensat
 write writev
 """
-#: What libkrun asks of the kernel for disks, folders, the console and the agent's socket.
+#: What libkrun, whose imports and direct calls were looked through, asks of the kernel for disks, folders, the console and the agent's socket.
 CALLS: Final = Calls(
     allowed=frozenset(_NAMES.split()),
     conditions=(
