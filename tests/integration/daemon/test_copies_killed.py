@@ -29,9 +29,8 @@ def own(served: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]
     if "vmm_qemu" not in made.out("plan", made.image):
         made.close()
         pytest.skip("no VMM here makes copies")
-    made.out(
-        "checkpoint", "create", "--leave-running", "origin", "first"
-    )  # what is made at first use takes no time later
+    # what is made at first use takes no time later
+    made.out("checkpoint", "create", "--leave-running", "origin", "first")
     yield made
     made.close()
 
@@ -40,7 +39,7 @@ def killed(home: Home, seconds: float, *words: str) -> bool:
     """Have the daemon killed that long after it was asked for something; whether that was done all the same."""
     pid = whole(parse_table(home.out("info", "--json").encode()), "pid")
     with home.start(*words) as asked:
-        time.sleep(seconds)
+        time.sleep(seconds)  # no event says where the daemon is, which is what the moments are for
         os.kill(pid, signal.SIGKILL)
         asked.communicate()
     return asked.returncode == 0

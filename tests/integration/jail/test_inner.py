@@ -72,8 +72,8 @@ def attempted(world: World, said: Message, who: str) -> dict[str, str]:
     return {str(what): str(end) for what, end in json.loads(done.stdout).items()}
 
 
-@pytest.mark.parametrize("who", ["root", "user"])
-def test_in_the_place_of_libkrun(world: World, who: str, capsys: pytest.CaptureFixture[str]) -> None:
+def told_of(world: World, *, rooted: bool) -> Message:
+    """What a machine with one disk of its own keeps, and that it may become the probe."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if tuple(map(int, platform.release().split(".")[:2])) < (6, 12):
@@ -82,20 +82,25 @@ def test_in_the_place_of_libkrun(world: World, who: str, capsys: pytest.CaptureF
     disk = folder / "disk"
     disk.write_text("mine")
     disk.chmod(0o666)
-    spec = MachineSpec(
-        "probe",
-        "amd64",
-        1,
-        1 << 27,
-        world.probe,
-        folder,
-        Path(),
-        disks=(Disk("own", disk, readonly=False),),
-    )
-    libraries = Libraries(world.probe, None)
-    kept = confinement_of(spec, KrunOptions(), libraries, (), rooted=who == "root")
+    own = Disk("own", disk, readonly=False)
+    spec = MachineSpec("probe", "amd64", 1, 1 << 27, world.probe, folder, Path(), disks=(own,))
+    kept = confinement_of(spec, KrunOptions(), Libraries(world.probe, None), (), rooted=rooted)
     assert kept.calls is not None
-    said = told(evolve(kept, calls=kept.calls.and_also({"execve"})))  # to become the probe
+    return told(evolve(kept, calls=kept.calls.and_also({"execve"})))
+
+
+def test_where_no_namespaces_can_be_made(world: World) -> None:
+    """As a user who may have none: files are hidden all the same."""
+    tried = {what: world.attempts[what] for what in ("read another's disk", "mount", "a server on loopback")}
+    ends = attempted(evolve(world, attempts=tried), told_of(world, rooted=True), "user")
+    layers = " ".join(sorted({Layer.CAPABILITIES, Layer.LIMITS, Layer.LANDLOCK, Layer.SECCOMP}))
+    assert {end.partition(": ")[0] for end in ends.values()} == {layers}
+    assert all(end.partition(": ")[2].startswith(("denied", "killed")) for end in ends.values())
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+def test_in_the_place_of_libkrun(world: World, who: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = told_of(world, rooted=who == "root")
     told_and_ended = {what: end.partition(": ") for what, end in attempted(world, said, who).items()}
     table = {what: end for what, (_, _, end) in told_and_ended.items()}
     with capsys.disabled():

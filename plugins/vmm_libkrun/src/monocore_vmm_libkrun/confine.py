@@ -28,8 +28,6 @@ _SYSTEM: Final = tuple(map(Path, ("/usr/lib", "/lib", "/lib64", "/etc/ld.so.cach
 #: To act for the users of a guest in a folder that it shares: chown, dac_override, fowner, fsetid, setgid, setuid, setfcap.
 _SERVING: Final = frozenset({0, 1, 3, 4, 6, 7, 31})
 _NET_ADMIN: Final = 12
-
-
 _CLONE_THREAD, _CLONE_FS = 0x00010000, 0x00000200
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
 _S_IFMT, _NO_DEVICES = 0o170000, (0, 0o100000, 0o010000, 0o140000)
@@ -55,9 +53,7 @@ CALLS: Final = Calls(
         Condition("clone", 0, _CLONE_THREAD, (_CLONE_THREAD,)),
         Condition("mknodat", 2, _S_IFMT, _NO_DEVICES),
         Condition("socketpair", 0, 0xFFFFFFFF, (_AF_UNIX,)),
-        Condition(
-            "unshare", 0, 0xFFFFFFFF, (_CLONE_FS,)
-        ),  # so that a thread that serves folders has one of its own
+        Condition("unshare", 0, 0xFFFFFFFF, (_CLONE_FS,)),  # of threads that serve folders
     ),
     failing={
         "clone3": errno.ENOSYS,  # its flags are out of a filter's sight; the C library takes clone then
