@@ -159,8 +159,13 @@ def test_records(tmp_path: Path) -> None:
     for text in ("", "[]", '{"pid": -1}', '{"pid": "1"}', "{" * 10_000):
         (tmp_path / "machines/a.json").write_text(text)
         assert records.read("a") is None
-    records.remove("a")
-    records.remove("a")
+    records.begin("a")
+    records.write("a", record)
+    assert [path.name for path in (tmp_path / "machines").iterdir()] == ["a.json"]
+    records.begin("b")
+    for key in ("a", "b", "b"):
+        records.remove(key)
+    assert not list((tmp_path / "machines").iterdir())
     for key in ("", "../a", "a/b", ".a", "a" * 129, "a\n"):
         with pytest.raises(InvalidInput):
             records.read(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
 import stat
 import subprocess
@@ -253,6 +254,54 @@ async def test_a_foreground_machine_dies_with_its_parent(host: Host, boot_disk: 
         finally:
             asyncio.get_running_loop().remove_reader(pidfd)
             os.close(pidfd)
+
+
+_DIES_BEFORE_IT_IS_KNOWN = """
+import asyncio, os, pickle, signal, sys
+from monocore_core.interfaces.provider import Host
+from monocore_vmm_qemu import CAPABILITIES
+from monocore_vmm_qemu.options import QemuOptions
+from monocore_vmm_qemu.records import Records
+from monocore_vmm_qemu.vmm import open_vmm
+
+host, spec = pickle.load(sys.stdin.buffer)
+
+def write(self, key, record):
+    os.write(1, str(record.pid).encode())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Records.write = write
+
+async def main():
+    async with open_vmm(host, QemuOptions(), CAPABILITIES) as vmm:
+        await vmm.start(spec)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("found", ["adopt", "start", "remove"])
+async def test_a_background_machine_whose_starter_dies_before_it_is_written_down_is_ended(
+    found: str, host: Host, spec: SpecMaker, boot_disk: Path
+) -> None:
+    asked = spec(boot_disk, foreground=False)
+    words = [sys.executable, "-c", _DIES_BEFORE_IT_IS_KNOWN]
+    starter = await asyncio.create_subprocess_exec(*words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    said, _ = await starter.communicate(pickle.dumps((host, asked)))
+    pid = int(said)
+    started = start_time(pid)
+    assert started is not None, "it has not outlived its starter, and there is nothing to end"
+    async with asyncio.timeout(60), open_vmm(host, QemuOptions(), CAPABILITIES) as vmm:
+        if found == "adopt":
+            assert await vmm.adopt(asked) is None
+        elif found == "start":
+            machine = await vmm.start(asked)
+            assert machine.pid != pid
+            await machine.connect()
+            await machine.kill()
+        await vmm.remove(asked.key)
+    assert start_time(pid) != started
+    assert not list((host.state / "machines").iterdir())
 
 
 @pytest.mark.skipif(kvm_problem(Path("/"), "amd64") is None, reason="KVM truly works here")

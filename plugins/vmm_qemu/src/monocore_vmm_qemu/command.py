@@ -15,6 +15,7 @@ from monocore_core.model.machine import AGENT_PORT, ALL_SHARES, Disk, MachineSpe
 from monocore_core.model.network import NoNetwork, Tap
 from monocore_core.model.rootfs import DiskFormat
 from monocore_core.vmmkit.jsontext import Json
+from monocore_vmm_qemu.named import name_of
 
 #: Transports of ``microvm`` with ``acpi=off``; ``virt`` has more.
 SLOTS = 8
@@ -96,7 +97,7 @@ def command_line(spec: MachineSpec, facts: Facts) -> list[str]:
     """The argument list that runs ``spec``."""
     return [
         str(facts.binary),
-        "-name", f"monocore-{spec.key}",
+        "-name", name_of(spec.key),
         "-sandbox", _SANDBOX,
         "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none",

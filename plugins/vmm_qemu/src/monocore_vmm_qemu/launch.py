@@ -125,6 +125,7 @@ class Launcher:
                     *((image.memory,) if image is not None else ()),
                     *((state,) if state is not None else ()),
                 )
+                self.records.begin(spec.key)
                 changing = self.changing or not copied
                 starting = Starting(spec, facts, words_write, inherit, self.tap, changing=changing)
                 jailed = await starting.start(self.jailer, stack)
@@ -137,6 +138,7 @@ class Launcher:
                 pump.close()
                 words.close()
                 sockets.remove(spec.directory)
+                self.records.remove(spec.key)
                 raise
         running = Running(child, pump, words, spec.directory, kvm, server, layers=jailed.layers)
         record = Record(
@@ -159,7 +161,7 @@ class Launcher:
         return running
 
     async def adopt(self, spec: MachineSpec) -> tuple[Running, Record] | None:
-        """Take over the process that the record of ``spec.key`` names, when it still runs.
+        """Take over the process that the record of ``spec.key`` names, when it still runs. What a start has left that did not come to a record is ended.
 
         Raises:
             MachineError: it runs and does not answer.
@@ -167,6 +169,7 @@ class Launcher:
         record = self.alive(spec.key)
         child = process.adopt(record.pid, record.started) if record else None
         if record is None or child is None:
+            await self.records.abandon(spec.key)
             return None
         try:
             pump = self._pump(spec, _reopen(record.pid, record.console_fd), fresh=False)

@@ -1,4 +1,8 @@
-"""What is written down of a running machine, so that a later process of ours finds it."""
+"""What is written down of a running machine, so that a later process of ours finds it.
+
+Before a machine has a process there is a mark that it is being started, which goes when its record is there: whoever finds the mark
+alone ends what that start may have left.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from pathlib import Path
 
 from attrs import asdict, frozen
 
+from monocore_core.concurrency import in_thread
 from monocore_core.errors import InvalidInput, StorageError
 from monocore_core.keyed import make_private
 from monocore_core.model.security import Layer
 from monocore_core.vmmkit.jsontext import Json, at, parse
+from monocore_vmm_qemu.named import end_named
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _MAX_SIZE = 4096
@@ -53,8 +59,27 @@ class Records:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    def begin(self, key: str) -> None:
+        """Mark that a machine is being started.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        mark = self._mark(key)
+        try:
+            make_private(self._folder)
+            mark.touch(mode=0o600)
+        except OSError as error:
+            raise StorageError(f"machine {key}: {mark}: {error.strerror}") from error
+
+    async def abandon(self, key: str) -> None:
+        """End what a start has left that was marked and has led to no record, should there be something."""
+        if self._mark(key).exists():
+            await in_thread(lambda: end_named([key]))
+            self.remove(key)
+
     def write(self, key: str, record: Record) -> None:
-        """Keep a record, durably enough to outlive our process.
+        """Keep a record, durably enough to outlive our process; the mark of the start goes.
 
         Raises:
             StorageError: it could not be written.
@@ -66,6 +91,7 @@ class Records:
             temporary.touch(mode=0o600)
             temporary.write_text(json.dumps(asdict(record)))
             temporary.replace(path)
+            self._mark(key).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"machine {key}: {path}: {error.strerror}") from error
 
@@ -91,13 +117,20 @@ class Records:
             return None
 
     def remove(self, key: str) -> None:
-        """Forget a key; an unknown one is not an error."""
-        self._path(key).unlink(missing_ok=True)
+        """Forget a key, and that it was being started; an unknown one is not an error."""
+        for path in (self._path(key), self._mark(key)):
+            path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
+        return self._named(key, "json")
+
+    def _mark(self, key: str) -> Path:
+        return self._named(key, "starting")
+
+    def _named(self, key: str, kind: str) -> Path:
         if not _KEY.fullmatch(key):
             raise InvalidInput(f"machine key {key!r}: letters, digits, '.', '_' and '-' only, at most 128")
-        return self._folder / f"{key}.json"
+        return self._folder / f"{key}.{kind}"
 
 
 def _layers(data: Json) -> tuple[Layer, ...]:

@@ -13,12 +13,9 @@ down. A spare that is taken is written down under its machine's key before its f
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import secrets
-import signal
 from collections import deque
-from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
@@ -34,6 +31,7 @@ from monocore_core.vmmkit.guestkernel import Kernel
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.capture import calm, clear, move, placeholders
 from monocore_vmm_qemu.image import Captured
+from monocore_vmm_qemu.named import end_named
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
 from monocore_vmm_qemu.shape import template_of
@@ -170,7 +168,7 @@ class Spares:
             with contextlib.suppress(OSError):
                 # one that was taken keeps its name, and has no folder any more
                 names = [_key(owner, folder.name) for folder in (self.folder / owner).glob("*")]
-                _kill(names)
+                end_named(names)
                 for name in names:
                     self.records.remove(name)
                 clear(self.folder / owner)
@@ -237,27 +235,3 @@ def _key(owner: str, number: str) -> str:
 
 def _lock_of(folder: Path, owner: str) -> Path:
     return folder / f"{owner}.lock"
-
-
-def _kill(names: Collection[str]) -> None:
-    """Kill the machines of these names. A handle is taken before a name is read, so that no other process is meant."""
-    wanted = {f"monocore-{name}".encode() for name in names}
-    for pid in _processes() if wanted else ():
-        try:
-            handle = os.pidfd_open(pid)
-        except OSError:
-            continue
-        try:
-            words = Path("/proc", str(pid), "cmdline").read_bytes().split(b"\0")
-            if any(name == b"-name" and word in wanted for name, word in itertools.pairwise(words)):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        except OSError:
-            continue
-        finally:
-            os.close(handle)
-
-
-def _processes() -> Iterator[int]:
-    for entry in os.scandir("/proc"):
-        if entry.name.isdecimal():
-            yield int(entry.name)

@@ -67,6 +67,7 @@ class QemuVmm:
             raise Conflict(f"machine {spec.key} runs already")
         self._starting.add(spec.key)
         try:
+            await self._records.abandon(spec.key)
             kernel = await asyncio.to_thread(self._kernel, spec.architecture)
             trust = self._verdicts.trust(kernel.digest)
             kvm = decide(self._options.accel, kvm_problem(self._root, spec.architecture), trust)
@@ -124,6 +125,7 @@ class QemuVmm:
             raise Conflict(f"machine {spec.key} runs already")
         self._starting.add(spec.key)
         try:
+            await self._records.abandon(spec.key)
             stub = await self._templates.stub()
             running = await launcher.launch(spec, stub, kvm=snapshot.kvm, image=snapshot.captured)
         finally:
@@ -143,6 +145,8 @@ class QemuVmm:
         known = self._machines.get(spec.key)
         if known is not None:
             return known if launcher.alive(spec.key) else None
+        if spec.key in self._starting:
+            return None
         found = await launcher.adopt(spec)
         if found is None:
             return None
@@ -155,7 +159,9 @@ class QemuVmm:
         record = self._records.read(key)
         if record and record.boot_id == self._boot_id and process.start_time(record.pid) == record.started:
             raise Conflict(f"machine {key} is running")
-        self._records.remove(key)
+        if key not in self._starting:
+            await self._records.abandon(key)
+            self._records.remove(key)
         machine = self._machines.pop(key, None)
         if machine is not None:
             await machine.release()
