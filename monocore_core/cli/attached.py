@@ -199,7 +199,7 @@ class _Attendance:
         for kind, payload in self._socket.receive():
             if kind == BINARY:
                 outflow = self._outflows.get(payload[0] if payload else 0)
-                if outflow is not None and len(payload) > 1:
+                if outflow is not None and len(payload) > 1 and not self._wishes.leave:
                     outflow.put(payload[1:])
             elif self._ending is None:
                 self._told(parse_table(payload))
