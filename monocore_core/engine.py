@@ -45,6 +45,7 @@ from monocore_core.reference import Reference
 from monocore_core.sandbox import Sandbox
 from monocore_core.sources import Schemes, names_of, platform_of, when_new
 from monocore_core.store import Store
+from monocore_core.unpacking.service import Unpackers
 
 
 @define(eq=False)
@@ -58,6 +59,7 @@ class Engine:
     listener: Listener
     preparer: Preparer
     pool: Pool
+    unpackers: Unpackers
 
     @staticmethod
     @asynccontextmanager
@@ -86,7 +88,9 @@ class Engine:
             backends.check_options()
             preparer = Preparer(listener)
             stack.push_async_callback(preparer.aclose)
-            yield Engine(settings, found, store, backends, listener, preparer, pool or Pool())
+            layout = store.layout
+            unpackers = Unpackers(settings.security, layout.cache / "jail", layout.home, listener)
+            yield Engine(settings, found, store, backends, listener, preparer, pool or Pool(), unpackers)
 
     def heard_by(self, listener: Listener) -> Engine:
         """The same engine, whose events reach ``listener`` as well: for one request's progress."""
@@ -173,7 +177,14 @@ class Engine:
         for one in held:
             given = names or names_of(one)
             wanted = platform or platform_of(one)
-            image = await self.store.pull(source, one.reference, wanted, listener=self.listener, names=given)
+            image = await self.store.pull(
+                source,
+                one.reference,
+                wanted,
+                listener=self.listener,
+                names=given,
+                unpackers=self.unpackers,
+            )
             yield image, given
 
     @asynccontextmanager
@@ -364,7 +375,7 @@ class Engine:
     async def _pull(self, image: str, platform: Platform, listener: Listener) -> Image:
         reference = self.reference(image)
         source = await self._source(reference, platform)
-        return await self.store.pull(source, reference, platform, listener=listener)
+        return await self.store.pull(source, reference, platform, listener=listener, unpackers=self.unpackers)
 
     async def _source(self, reference: Reference, platform: Platform) -> ImageSource:
         wishes = self._wishes(platform, reference.scheme)

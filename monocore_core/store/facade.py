@@ -28,6 +28,7 @@ from monocore_core.store.locks import Locks
 from monocore_core.store.owner import Owner
 from monocore_core.store.scratch import make_scratch_disk
 from monocore_core.store.volumes import Volumes
+from monocore_core.unpacking.service import Unpackers
 
 #: In a sandbox's folder: the disk for writes, and what begins the names of its own volumes.
 SCRATCH_NAME, VOLUME_PREFIX = "upper.ext4", "volume"
@@ -140,10 +141,11 @@ class Store:
         listener: Listener = ignore,
         limits: Limits = DEFAULT_LIMITS,
         names: tuple[Reference, ...] | None = None,
+        unpackers: Unpackers | None = None,
     ) -> Image:
         """Bring an image into the store, every byte verified, and give it names on ``platform``.
 
-        The names are ``reference`` itself, or ``names``; with none it is kept until :meth:`prune`, and found by its id.
+        Layers are decompressed in processes of ``unpackers``, or, without, in our own. The names are ``reference`` itself, or ``names``; with none it is kept until :meth:`prune`, and found by its id.
 
         Repeat: asks the source what the name means now, and transfers only layers that are missing or have another size than
         they should. Two at once, in any processes: each layer is transferred once, the other waits (a ``Waiting`` event).
@@ -159,7 +161,7 @@ class Store:
         """
         from monocore_core.store.pull import Puller  # noqa: PLC0415 - with what decompresses; most commands only look
 
-        puller = Puller(self._images, self._leases, self._locks, self._checkpoint)
+        puller = Puller(self._images, self._leases, self._locks, self._checkpoint, unpackers)
         given = (reference,) if names is None else names
         return await puller.pull(source, reference, platform, limits, listener, names=given)
 

@@ -1,10 +1,14 @@
 """One layer on its way into the store: compressed chunks in, a verified, synced file out, in one pass.
 
-Four stages with short queues between them, so that two processor cores are busy at once::
+Stages with short queues between them, so that two processor cores are busy at once. With a worker (:mod:`monocore_core.unpacking`)::
+
+    source (event loop) ──chunks──▶ hash and send (thread) ══▶ worker ══▶ receive (thread) ──blocks──▶ hash and write (thread)
+
+and without::
 
     source (event loop) ──chunks──▶ inflate (thread) ──blocks──▶ hash both sides and write (thread)
 
-hashlib, isal and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
+hashlib, isal, pipes and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
 milliseconds, and leaves a temporary file that the caller deletes.
 """
 
@@ -27,9 +31,12 @@ from monocore_core.model.digest import Digest, Hasher
 from monocore_core.model.oci import Descriptor
 from monocore_core.store.atomic import start_writeback, storage_errors
 from monocore_core.store.limits import Limits
+from monocore_core.unpacking.process import Worker
 
 #: Compressed bytes that are collected before a thread is bothered with them.
 BATCH = 512 * 1024
+#: That one layer keeps busy.
+THREADS = 3
 #: Batches and steps in a queue between two stages.
 _DEPTH = 3
 #: Bytes after which the kernel is told to write them.
@@ -57,7 +64,7 @@ class _Step:
     """Compressed bytes to hash, and blocks to hash and write."""
 
     received: bytes
-    blocks: tuple[bytes, ...]
+    blocks: tuple[bytes | bytearray, ...]
 
 
 @define(eq=False)
@@ -73,8 +80,7 @@ class _Sink:
 
     def take(self, step: _Step) -> None:
         """Hash and write. Blocks of zeros become holes, so that a bomb of zeros takes no space."""
-        if step.received and self.compressed is not None:
-            self.compressed.update(step.received)
+        self.took(step.received)
         for block in step.blocks:
             self.uncompressed.update(block)
             self._hole = len(block) == BLOCK and block == _ZEROS
@@ -85,6 +91,11 @@ class _Sink:
             start_writeback(self.fd, self._begun, self.size - self._begun)
             self._begun = self.size
 
+    def took(self, received: bytes) -> None:
+        """Hash compressed bytes."""
+        if received and self.compressed is not None:
+            self.compressed.update(received)
+
     def finish(self) -> None:
         """Give the file its full length and make it survive a power loss."""
         if self._hole:
@@ -92,7 +103,7 @@ class _Sink:
         os.fsync(self.fd)
 
 
-def _write(fd: int, block: bytes, position: int) -> None:
+def _write(fd: int, block: bytes | bytearray, position: int) -> None:
     view = memoryview(block)
     while view:
         written = os.pwrite(fd, view, position)
@@ -107,6 +118,7 @@ async def ingest(
     limits: Limits,
     executor: Executor,
     progress: Callable[[int], None],
+    worker: Worker | None = None,
 ) -> int:
     """Write the layer of ``chunks`` to the fresh file ``temporary``, verified and synced; gives its size in bytes.
 
@@ -117,8 +129,9 @@ async def ingest(
         spec: what it must be.
         temporary: where to write.
         limits: of one layer.
-        executor: with two free threads.
+        executor: with :data:`THREADS` free threads.
         progress: receives the number of compressed bytes so far.
+        worker: decompresses; None: we do. After an error or a cancellation it is of no more use.
 
     Raises:
         Corrupt: a digest or a length is wrong, or the compressed data is damaged.
@@ -135,7 +148,11 @@ async def ingest(
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(pipeline.receive(chunks, progress))
-                group.create_task(pipeline.inflate())
+                if worker is None or plain:
+                    group.create_task(pipeline.inflate())
+                else:
+                    group.create_task(pipeline.send(worker))
+                    group.create_task(pipeline.take(worker))
                 group.create_task(pipeline.store())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
@@ -157,6 +174,7 @@ class _Pipeline:
     executor: Executor
     sink: _Sink
     what: str
+    _sent: int = field(default=0, init=False)
     _batches: asyncio.Queue[bytes | None] = field(
         factory=lambda: asyncio.Queue[bytes | None](_DEPTH), init=False
     )
@@ -207,6 +225,32 @@ class _Pipeline:
                 first = b""
         with _naming(self.spec):
             inflater.finish()
+        await self._steps.put(None)
+
+    async def send(self, worker: Worker) -> None:
+        """Batches to a worker."""
+
+        def passed_on(batch: bytes) -> None:
+            self.sink.took(batch)
+            worker.send(batch)
+
+        while (batch := await self._batches.get()) is not None:
+            self._sent += len(batch)
+            await in_thread(partial(passed_on, batch), self.executor, stop=worker.kill)
+        await in_thread(worker.finish, self.executor, stop=worker.kill)
+
+    async def take(self, worker: Worker) -> None:
+        """What the worker makes of them to steps."""
+        size = 0
+        while True:
+            with _naming(self.spec):
+                block = await in_thread(worker.receive, self.executor, stop=worker.kill)
+                size += len(block)
+                self.limits.check_layer(size, self._sent)
+            if not block:
+                break
+            self.spec.budget(len(block))
+            await self._steps.put(_Step(b"", (block,)))
         await self._steps.put(None)
 
     async def store(self) -> None:

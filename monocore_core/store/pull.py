@@ -27,13 +27,13 @@ from monocore_core.reference import Reference
 from monocore_core.store.atomic import Checkpoint, publish, remove_tree, storage_errors
 from monocore_core.store.gc import layer_lock
 from monocore_core.store.images import Images, Record, check_platform, suits
-from monocore_core.store.ingest import LayerSpec, ingest
+from monocore_core.store.ingest import THREADS, LayerSpec, ingest
 from monocore_core.store.leases import Leases, pull_lease
 from monocore_core.store.limits import Limits
 from monocore_core.store.locks import Locks
 from monocore_core.store.owner import Owner
-
-_THREADS_PER_LAYER = 2
+from monocore_core.unpacking.process import Worker
+from monocore_core.unpacking.service import Session, Unpackers
 
 
 @frozen
@@ -44,6 +44,7 @@ class Puller:
     leases: Leases
     locks: Locks
     checkpoint: Checkpoint
+    unpackers: Unpackers | None = None
 
     async def pull(
         self,
@@ -69,18 +70,29 @@ class Puller:
                 for descriptor, layer in zip(layers, image.layers, strict=True):
                     listener(LayerDone(descriptor.digest, layer.diff_id, existed=True))
                 return image
-            config_bytes = await self._config(source, found)
-            config = parse_config(config_bytes)
-            _check_config(found, config, platform)
-            async with self._holding(config.diff_ids):
-                job = _Job(self, source, found, limits, listener)
-                await job.layers_in(config.diff_ids)
-                self.checkpoint("layers-complete")
-                self._record(found, config, config_bytes, names, platform)
+            async with self._decompressing() as session:
+                config_bytes = await self._config(source, found)
+                config = parse_config(config_bytes)
+                _check_config(found, config, platform)
+                async with self._holding(config.diff_ids):
+                    job = _Job(self, source, found, limits, listener, session)
+                    await job.layers_in(config.diff_ids)
+                    self.checkpoint("layers-complete")
+                    self._record(found, config, config_bytes, names, platform)
         image = self.images.load(found.digest)
         if image is None:
             raise StorageError(f"{what} was removed while it was pulled", hint="pull it again")
         return image
+
+    @asynccontextmanager
+    async def _decompressing(self) -> AsyncGenerator[Session | None]:
+        """Whoever decompresses the layers; the first one starts while the configuration is fetched."""
+        if self.unpackers is None:
+            yield None
+            return
+        async with self.unpackers.session() as session:
+            session.begin()
+            yield session
 
     def _rename_present(
         self, found: ResolvedImage, names: tuple[Reference, ...], platform: Platform
@@ -164,13 +176,14 @@ class _Job:
     found: ResolvedImage
     limits: Limits
     listener: Listener
+    session: Session | None
     _size: int = field(default=0, init=False)
 
     async def layers_in(self, diff_ids: tuple[Digest, ...]) -> None:
         """Return when every layer is visible; several are transferred at once."""
         slots = asyncio.Semaphore(self.limits.parallel)
         pairs = list(zip(self.found.manifest.layers, diff_ids, strict=True))
-        with ThreadPoolExecutor(self.limits.parallel * _THREADS_PER_LAYER, "monocore-layer") as executor:
+        with ThreadPoolExecutor(self.limits.parallel * THREADS, "monocore-layer") as executor:
             try:
                 async with asyncio.TaskGroup() as group:
                     for descriptor, diff_id in pairs:
@@ -201,7 +214,7 @@ class _Job:
         temporary = images.layout.temporary(Owner.current())
         spec = LayerSpec(descriptor, diff_id, self._spend)
         try:
-            async with self.source.open_blob(self.found, descriptor) as chunks:
+            async with self._worker() as worker, self.source.open_blob(self.found, descriptor) as chunks:
                 size = await ingest(
                     chunks,
                     spec,
@@ -211,6 +224,7 @@ class _Job:
                     progress=lambda received: self.listener(
                         LayerProgress(descriptor.digest, received, descriptor.size)
                     ),
+                    worker=worker,
                 )
             checkpoint("layer-written")
             target = images.layout.layer(diff_id)
@@ -224,6 +238,14 @@ class _Job:
         with images.database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO layers VALUES (?, ?)", (str(diff_id), size))
         checkpoint("layer-recorded")
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncGenerator[Worker | None]:
+        if self.session is None:
+            yield None
+            return
+        async with self.session.worker() as worker:
+            yield worker
 
     def _spend(self, size: int) -> None:
         self._size += size

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from monocore_core import inflate
 from monocore_core.errors import Corrupt, LimitExceeded
-from monocore_core.inflate import BLOCK, GzipInflater, Inflater, SniffingInflater, ZstdInflater
+from monocore_core.inflate import BLOCK, GzipInflater, Inflater, SniffingInflater, ZstdInflater, layers
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -115,7 +114,7 @@ def test_garbage_behind_the_end_is_refused() -> None:
 def test_the_number_of_members_is_bounded(
     monkeypatch: pytest.MonkeyPatch, kind: type[Inflater], one: bytes
 ) -> None:
-    monkeypatch.setattr(inflate, "MAX_MEMBERS", 100)
+    monkeypatch.setattr(layers, "MAX_MEMBERS", 100)
     assert run(one * 100, inflater=kind()) == b""
     with pytest.raises(LimitExceeded, match="more than 100"):
         run(one * 101, inflater=kind())
@@ -124,7 +123,7 @@ def test_the_number_of_members_is_bounded(
 def test_without_isal_zlib_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     import zlib
 
-    monkeypatch.setattr(inflate, "_zlib", zlib)
+    monkeypatch.setattr(layers, "_zlib", zlib)
     content = random.Random(1).randbytes(100_000) + bytes(5 * BLOCK)
     data = gzip.compress(content, 1) + gzip.compress(b"tail") + bytes(9)
     assert run(data, [1000, 7]) == content + b"tail"

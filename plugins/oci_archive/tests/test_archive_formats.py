@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import json
 import lzma
@@ -12,14 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from monocore_oci_archive import ArchiveOptions
+from monocore_oci_archive import PROVIDER, ArchiveOptions, decompress
 from monocore_oci_archive.inputs import file_fingerprint
 from monocore_oci_archive.records import MAX_RECORDS, Records
 
 from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, StorageError, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource, ResolvedImage
+from monocore_core.interfaces.provider import Host
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import Platform
+from monocore_core.model.security import JailMode, Security
 from monocore_core.reference import Reference
 from monocore_core.testing.archives import layout_members, saved_members, tar_of
 from monocore_core.testing.images import BuiltImage, build_image, build_index
@@ -52,12 +55,20 @@ async def check(source: ImageSource, found: ResolvedImage, image: BuiltImage) ->
     assert config["rootfs"]["diff_ids"] == [str(each) for each in image.diff_ids]
 
 
+@pytest.fixture
+def jailed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is compressed has a process in a jail decompress it, or nobody."""
+    monkeypatch.delattr(decompress, "_by_ourselves")
+
+
+@pytest.mark.needs("gcc", "gcc")
 @pytest.mark.parametrize(
     "squeeze",
     [bytes, squeezed, zstd.compress, lzma.compress, bz2.compress],
     ids=["tar", "gz", "zst", "xz", "bz2"],
 )
 @pytest.mark.parametrize("docker", [False, True])
+@pytest.mark.usefixtures("jailed")
 async def test_archives_compressed_or_not(
     tmp_path: Path, opener: Open, plain: BuiltImage, squeeze: Callable[[bytes], bytes], docker: bool
 ) -> None:
@@ -163,6 +174,29 @@ async def test_a_pipe_is_read_once(tmp_path: Path, opener: Open, plain: BuiltIma
         (held,) = await source.held(at(fifo))
         await check(source, await source.resolve(held.reference, AMD64), plain)
     writer.join()
+
+
+@pytest.mark.parametrize("jail", list(JailMode))
+async def test_a_pipe_that_is_damaged_and_has_no_end(tmp_path: Path, opener: Open, jail: JailMode) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    written = threading.Event()
+
+    def write() -> None:
+        with fifo.open("wb", buffering=0) as pipe:
+            pipe.write(b"\x1f\x8b\x08\0" + bytes(range(200)))
+            assert written.wait(60)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    host = Host(opener.folder, opener.folder, opener.events.append, security=Security(jail))
+    try:
+        async with asyncio.timeout(60), PROVIDER.create(host, ArchiveOptions()) as source:
+            with pytest.raises(Corrupt, match="gzip data is damaged"):
+                await source.resolve(at(fifo), AMD64)
+    finally:
+        written.set()
+        writer.join()
 
 
 async def test_what_has_not_changed_is_not_read_again(

@@ -13,8 +13,9 @@ from monocore_net_tap.holder import Holder
 from monocore_net_tap.uplink.confine import jail_of_slirp
 from monocore_vmm_qemu.confine_shares import jail_of_shares
 
-from monocore_core.jail import Jail
+from monocore_core.jail import Jail, allocate, release
 from monocore_core.model.machine import Share
+from monocore_core.unpacking.confine import Program, jail_of
 from tests.integration.jail.world import World, attempt, becoming
 
 pytestmark = [pytest.mark.integration, pytest.mark.needs("gcc", "gcc")]
@@ -54,6 +55,24 @@ async def test_in_the_place_of_who_serves_folders(
         sys.stdout.write("\n" + "\n".join(f"{what:44} {end}" for what, end in rows) + "\n")
     assert table.pop("write to a folder that is served") == "SUCCEEDED"
     assert {what for what, end in table.items() if "SUCCEEDED" in end} <= SERVING
+
+
+@pytest.mark.parametrize("who", ["root", "user"])
+async def test_in_the_place_of_what_decompresses(
+    world: World, who: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = becoming(who)
+    identity = allocate(world.folder / "uids") if who == "root" else None
+    # Python's own files are left out: an ordinary user of the tests' may not be let read those of root's
+    jail = jail_of(Program(world.probe, (), ()), world.folder / "stage", identity)
+    try:
+        table = {what: await attempt(world, what, jail, identity, prefix) for what in world.attempts}
+    finally:
+        release(identity)
+    with capsys.disabled():
+        rows = [(f"attempt in the place of what decompresses, as {who}", "in the jail"), *table.items()]
+        sys.stdout.write("\n" + "\n".join(f"{what:44} {end}" for what, end in rows) + "\n")
+    assert [what for what, end in table.items() if "SUCCEEDED" in end] == []
 
 
 #: What who carries packets can when it reads the first: its sockets are the host's, which is what it is for. It has no /dev then, and is root without

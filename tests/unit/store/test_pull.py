@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,14 @@ from monocore_core.errors import (
 )
 from monocore_core.interfaces.image_source import ResolvedImage
 from monocore_core.model.digest import Digest
-from monocore_core.model.events import Event, LayerDone, LayerProgress, Resolved, Waiting
+from monocore_core.model.events import Event, LayerDone, LayerProgress, Resolved, Waiting, ignore
 from monocore_core.model.oci import OCI_LAYER_GZIP, OCI_LAYER_TAR, Descriptor, Platform
+from monocore_core.model.security import Security
 from monocore_core.reference import Reference
 from monocore_core.store import Limits, Store
 from monocore_core.store.locks import Locks
 from monocore_core.testing.memory import MemoryImage, MemorySource, documents, memory_image, squeeze
+from monocore_core.unpacking.service import Unpackers
 
 AMD64 = Platform("linux", "amd64")
 NAME = Reference("docker.io", "library/test", "1")
@@ -45,9 +48,13 @@ def layer_tar(seed: str, size: int = 20_000) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+@pytest.fixture(params=["by ourselves", "in jails"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """One whose layers are decompressed by ourselves, and one where workers do it."""
     with Store.open(tmp_path / "home") as opened:
+        if request.param == "in jails":
+            unpackers = Unpackers(Security(), tmp_path / "cache", tmp_path, ignore)
+            monkeypatch.setattr(Store, "pull", partialmethod(Store.pull, unpackers=unpackers))
         yield opened
 
 
@@ -324,14 +331,20 @@ async def test_zeros_take_no_space(store: Store) -> None:
 
 async def test_at_most_so_many_layers_at_once(store: Store) -> None:
     active: set[Digest] = set()
-    most = 0
+    most, both = 0, asyncio.Event()
     made = memory_image([layer_tar(str(number)) for number in range(8)])
 
     async def hook(digest: Digest, offset: int) -> None:
         nonlocal most
         del offset
+        if digest == made.manifest.config.digest:
+            return
         active.add(digest)
         most = max(most, len(active))
+        if most == 2:
+            both.set()
+        async with asyncio.timeout(30):
+            await both.wait()
         await asyncio.sleep(0)
 
     class Watching(MemorySource):

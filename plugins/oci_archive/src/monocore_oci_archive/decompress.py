@@ -1,97 +1,57 @@
-"""Decompression of whole archives: what layers may be compressed with (:mod:`monocore_core.inflate`), and xz and bzip2 besides."""
+"""Decompression of archives by a process in a jail (:mod:`monocore_core.unpacking`), or by ourselves where there is none. In threads."""
 
 from __future__ import annotations
 
-import bz2
-import lzma
-from collections.abc import Iterator
-from typing import Protocol
+import asyncio
+from collections.abc import Callable
 
-from monocore_core.errors import Corrupt, LimitExceeded
-from monocore_core.inflate import BLOCK, MAX_MEMBERS, Inflater, SniffingInflater
+from attrs import frozen
 
-#: Bytes that must be known to tell the format.
-MAGIC_LENGTH = 10
-#: Bytes of memory that xz may take: eight times what ``xz -9`` needs.
-_XZ_MEMORY = 512 * 1024 * 1024
-_XZ = b"\xfd7zXZ\0"
-_BZIP2 = b"BZh"
-_BZIP2_BLOCK, _BZIP2_END = b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+from monocore_core.inflate.archives import ArchiveInflater
+from monocore_core.unpacking.service import Unpackers
 
 
-def compression_of(head: bytes) -> str:
-    """``gzip``, ``zstd``, ``xz`` or ``bzip2``, told by the first :data:`MAGIC_LENGTH` bytes; "" for anything else."""
-    if head.startswith(_GZIP):
-        return "gzip"
-    if head.startswith(_ZSTD) or (head[1:4] == _ZSTD_SKIPPABLE and 0x50 <= head[0] <= 0x5F):
-        return "zstd"
-    if head.startswith(_XZ):
-        return "xz"
-    if head.startswith(_BZIP2) and head[4:10] in {_BZIP2_BLOCK, _BZIP2_END}:
-        return "bzip2"
-    return ""
+@frozen
+class Decompressor:
+    """What decompresses one archive after the other.
+
+    Attributes:
+        unpackers: whose processes do it.
+        loop: that they are started in; its thread is another one.
+    """
+
+    unpackers: Unpackers
+    loop: asyncio.AbstractEventLoop
+
+    def run(
+        self,
+        read: Callable[[], bytes],
+        write: Callable[[bytes | bytearray], None],
+        stop: Callable[[], None],
+    ) -> None:
+        """Decompress everything.
+
+        Args:
+            read: gives the next compressed bytes, none at the end; another thread may call it.
+            write: takes the next block.
+            stop: makes ``read`` return soon, when it is called by another thread.
+
+        Raises:
+            Corrupt, LimitExceeded, Unsupported: as of :mod:`monocore_core.unpacking`; and whatever ``read`` and ``write`` raise.
+        """
+        worker = asyncio.run_coroutine_threadsafe(self.unpackers.start(archives=True), self.loop).result()
+        if worker is None:
+            _by_ourselves(read, write)
+            return
+        try:
+            worker.pump(read, write, stop)
+        finally:
+            asyncio.run_coroutine_threadsafe(worker.close(), self.loop).result()
 
 
-class _Decompressor(Protocol):
-    """What :mod:`lzma` and :mod:`bz2` have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
-class StreamsInflater:
-    """For xz and bzip2: one stream or several, with what padding they allow."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-        self._count = 0
-        self._stream: _Decompressor | None = None
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """See :class:`monocore_core.inflate.Inflater`."""
-        while True:
-            if self._stream is None:
-                if self._count:
-                    data = data.lstrip(b"\0")
-                if not data:
-                    return
-                self._stream = self._begin()
-            stream = self._stream
-            try:
-                block = stream.decompress(data, BLOCK)
-            except (lzma.LZMAError, OSError, EOFError) as error:
-                raise Corrupt(f"its {self._kind} data is damaged: {error}") from error
-            data = b""
-            if block:
-                yield block
-            if stream.eof:
-                data, self._stream = stream.unused_data, None
-            elif stream.needs_input:
-                return
-
-    def finish(self) -> None:
-        """See :class:`monocore_core.inflate.Inflater`."""
-        if self._stream is not None or not self._count:
-            raise Corrupt(f"its {self._kind} data ends early")
-
-    def _begin(self) -> _Decompressor:
-        self._count += 1
-        if self._count > MAX_MEMBERS:
-            raise LimitExceeded(f"it has more than {MAX_MEMBERS} {self._kind} streams")
-        if self._kind == "xz":
-            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-        return bz2.BZ2Decompressor()
-
-
-def inflater_for(head: bytes) -> Inflater:
-    """What decompresses a file that begins with ``head``."""
-    kind = compression_of(head)
-    return StreamsInflater(kind) if kind in {"xz", "bzip2"} else SniffingInflater()
+def _by_ourselves(read: Callable[[], bytes], write: Callable[[bytes | bytearray], None]) -> None:
+    inflater = ArchiveInflater()
+    while data := read():
+        for block in inflater.feed(data):
+            write(block)
+    inflater.finish()

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from attrs import define, frozen
 
 from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, MonocoreError, NotFound, Unsupported
+from monocore_core.inflate.archives import MAGIC_LENGTH, compression_of
 from monocore_core.model.digest import Digest
 from monocore_core.model.oci import (
     OCI_CONFIG,
@@ -25,7 +26,6 @@ from monocore_core.model.oci import (
 )
 from monocore_core.ocidoc import MAX_LAYERS, MAX_MANIFESTS, document, parse_config
 from monocore_oci_archive.content import MAX_LOOKS, Found, Listed
-from monocore_oci_archive.decompress import MAGIC_LENGTH, compression_of
 from monocore_oci_archive.members import Members, Piece, checked_number, hash_piece, read_document
 from monocore_oci_archive.places import Place
 from monocore_oci_archive.stopping import Stop

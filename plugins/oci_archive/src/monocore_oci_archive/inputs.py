@@ -17,7 +17,8 @@ from attrs import define, field, frozen
 
 from monocore_core.errors import InvalidInput, LimitExceeded, NotFound, StorageError
 from monocore_core.inflate import BLOCK
-from monocore_oci_archive.decompress import MAGIC_LENGTH, compression_of, inflater_for
+from monocore_core.inflate.archives import MAGIC_LENGTH, compression_of
+from monocore_oci_archive.decompress import Decompressor
 from monocore_oci_archive.options import ArchiveOptions
 from monocore_oci_archive.stopping import Stop
 
@@ -103,7 +104,7 @@ class Spool:
                 hint="free space on that file system, or choose another folder with --home",
             ) from error
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | bytearray) -> None:
         """Append at most :data:`BLOCK` bytes.
 
         Raises:
@@ -139,7 +140,9 @@ class Spool:
             )
 
 
-def open_input(path: str, cache: Path, options: ArchiveOptions, stop: Stop) -> int:
+def open_input(
+    path: str, cache: Path, options: ArchiveOptions, decompressor: Decompressor, stop: Stop
+) -> int:
     """A descriptor of the uncompressed bytes, which can be sought; the caller closes it.
 
     Raises:
@@ -163,7 +166,10 @@ def open_input(path: str, cache: Path, options: ArchiveOptions, stop: Stop) -> i
                 )
             if stat.S_ISREG(kind) and not compression_of(os.pread(fd, MAGIC_LENGTH, 0)):
                 return os.dup(fd)
-            return _unpack(path, _reader(fd, stop, regular=stat.S_ISREG(kind)), cache, options)
+            read = _reader(fd, stop, regular=stat.S_ISREG(kind))
+            with Spool.make(path, cache, options) as spool:
+                _unpack(read, spool, decompressor, stop)
+                return spool.finish()
         finally:
             os.close(fd)
 
@@ -187,21 +193,21 @@ def _reader(fd: int, stop: Stop, *, regular: bool) -> Callable[[], bytes]:
     return read
 
 
-def _unpack(path: str, read: Callable[[], bytes], cache: Path, options: ArchiveOptions) -> int:
-    head = b""
-    while len(head) < MAGIC_LENGTH and (more := read()):
-        head += more
-    if not head:
-        raise InvalidInput(f"{path} is empty")
-    inflater, received = inflater_for(head), 0
-    with Spool.make(path, cache, options) as spool:
-        data = head
-        while data:
-            received += len(data)
-            for block in inflater.feed(data):
-                spool.write(block)
-                if spool.size > max(_RATIO_FROM, received * _RATIO):
-                    raise LimitExceeded(f"{path} is more than {_RATIO} times larger uncompressed")
-            data = read()
-        inflater.finish()
-        return spool.finish()
+def _unpack(read: Callable[[], bytes], spool: Spool, decompressor: Decompressor, stop: Stop) -> None:
+    first = read()
+    if not first:
+        raise InvalidInput(f"{spool.path} is empty")
+    received, pending = 0, [first]
+
+    def counted() -> bytes:
+        nonlocal received
+        data = pending.pop() if pending else read()
+        received += len(data)
+        return data
+
+    def write(block: bytes | bytearray) -> None:
+        spool.write(block)
+        if spool.size > max(_RATIO_FROM, received * _RATIO):
+            raise LimitExceeded(f"{spool.path} is more than {_RATIO} times larger uncompressed")
+
+    decompressor.run(counted, write, stop.set)

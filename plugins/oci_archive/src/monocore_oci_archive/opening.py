@@ -11,6 +11,7 @@ from attrs import frozen
 
 from monocore_core.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, Unsupported
 from monocore_oci_archive.content import Content
+from monocore_oci_archive.decompress import Decompressor
 from monocore_oci_archive.docker_save import LIST, DockerSaveContent
 from monocore_oci_archive.inputs import Fingerprint, file_fingerprint, open_input, reading
 from monocore_oci_archive.layout import LayoutContent, is_layout
@@ -33,10 +34,12 @@ class Opener:
     Attributes:
         cache: folder for what is unpacked.
         options: bounds.
+        decompressor: of archives that are compressed.
     """
 
     cache: Path
     options: ArchiveOptions
+    decompressor: Decompressor
 
     def place(self, scheme: str, text: str) -> Place:
         """What a reference means."""
@@ -70,16 +73,20 @@ class Opener:
     def _open(self, scheme: str, path: str, stop: Stop) -> Content:
         folder = _is_folder(path)
         if scheme == ROOTFS:
-            make = RootfsContent.of_folder if folder else RootfsContent.of_tar
-            return make(path, self.cache, self.options, stop)
+            if folder:
+                return RootfsContent.of_folder(path, self.cache, self.options, stop)
+            return RootfsContent.of_tar(path, self._input(path, stop), stop)
         if folder:
             return self._known(FolderMembers(path, path))
-        fd = open_input(path, self.cache, self.options, stop)
+        fd = self._input(path, stop)
         try:
             return self._known(index_tar(path, fd, stop))
         except BaseException:
             os.close(fd)
             raise
+
+    def _input(self, path: str, stop: Stop) -> int:
+        return open_input(path, self.cache, self.options, self.decompressor, stop)
 
     def _known(self, members: Members) -> Content:
         what = members.what

@@ -16,7 +16,6 @@ from monocore_core.model.digest import Digest
 from monocore_core.model.oci import OCI_CONFIG, OCI_LAYER_TAR, OCI_MANIFEST, Descriptor, Manifest, Platform
 from monocore_oci_archive.content import Found, Listed
 from monocore_oci_archive.docker_save import manifest_bytes
-from monocore_oci_archive.inputs import open_input
 from monocore_oci_archive.members import Piece, hash_piece
 from monocore_oci_archive.options import ArchiveOptions
 from monocore_oci_archive.pack import Packer
@@ -40,13 +39,12 @@ class RootfsContent:
         return cls(Piece(fd, 0, size), digest, tuple(packer.remarks))
 
     @classmethod
-    def of_tar(cls, path: str, cache: Path, options: ArchiveOptions, stop: Stop) -> RootfsContent:
-        """Take a tar as it is, uncompressed.
+    def of_tar(cls, path: str, fd: int, stop: Stop) -> RootfsContent:
+        """Take a tar as it is, uncompressed: ``fd``, which is owned from here on.
 
         Raises:
             Corrupt, Unsupported, LimitExceeded: it cannot be a layer.
         """
-        fd = open_input(path, cache, options, stop)
         try:
             _check(path, fd, stop)
             layer = Piece(fd, 0, os.fstat(fd).st_size)

@@ -16,7 +16,9 @@ from monocore_core.interfaces.provider import Host
 from monocore_core.model.events import Listener, Warned
 from monocore_core.model.oci import Descriptor, Platform
 from monocore_core.reference import Reference
+from monocore_core.unpacking.service import Unpackers
 from monocore_oci_archive.content import Content, Found
+from monocore_oci_archive.decompress import Decompressor
 from monocore_oci_archive.inputs import Fingerprint, reading
 from monocore_oci_archive.members import Piece
 from monocore_oci_archive.opening import ROOTFS, Opener
@@ -229,7 +231,11 @@ async def _chunks(piece: Piece, offset: int, place: Place) -> AsyncIterator[byte
 @asynccontextmanager
 async def create(host: Host, options: ArchiveOptions) -> AsyncGenerator[ImageSource]:
     """Open the source; every place that it opened is closed at the end."""
-    source = ArchiveSource(Opener(host.cache, options), Records(host.cache / "resolved"), host.emit)
+    unpackers = Unpackers(host.security, host.cache, host.cache, host.emit)
+    decompressor = Decompressor(unpackers, asyncio.get_running_loop())
+    source = ArchiveSource(
+        Opener(host.cache, options, decompressor), Records(host.cache / "resolved"), host.emit
+    )
     try:
         yield source
     finally:
