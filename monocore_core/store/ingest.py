@@ -8,7 +8,7 @@ and without::
 
     source (event loop) ──chunks──▶ inflate (thread) ──blocks──▶ hash both sides and write (thread)
 
-hashlib, isal, pipes and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
+hashlib, isal and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
 milliseconds, and leaves a temporary file that the caller deletes.
 """
 
@@ -64,7 +64,7 @@ class _Step:
     """Compressed bytes to hash, and blocks to hash and write."""
 
     received: bytes
-    blocks: tuple[bytes | bytearray, ...]
+    blocks: tuple[bytes, ...]
 
 
 @define(eq=False)
@@ -103,7 +103,7 @@ class _Sink:
         os.fsync(self.fd)
 
 
-def _write(fd: int, block: bytes | bytearray, position: int) -> None:
+def _write(fd: int, block: bytes, position: int) -> None:
     view = memoryview(block)
     while view:
         written = os.pwrite(fd, view, position)

@@ -4,52 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import signal
 import threading
 from collections.abc import Callable
-from typing import Final
 
 from attrs import define
 
 from monocore_core.errors import Corrupt, LimitExceeded, MachineError
 from monocore_core.inflate import BLOCK
 from monocore_core.jail import Jailed
-from monocore_core.unpacking.worker import BLOCK_OF, CORRUPT, DATA, END, HEAD, MAX_WORDS, READY, TOO_MUCH
+from monocore_core.unpacking.worker import (
+    BLOCK_OF,
+    CORRUPT,
+    DATA,
+    END,
+    HEAD,
+    IN_SIZE,
+    IN_SLOTS,
+    MAX_WORDS,
+    MEMORY,
+    READY,
+    TOO_MUCH,
+    place_in,
+    place_out,
+)
 from monocore_core.vmmkit.console import LastWords
-
-#: Bytes that a pipe holds: the most that ordinary users may ask for.
-_PIPE: Final = 1024 * 1024
 
 
 @define(eq=False)
-class Pipes:
-    """Both pipes of a worker before there is one: our ends, and its."""
+class Line:
+    """What we and a worker have in common: pipes, and memory; our ends, and its.
 
-    to: int
-    source: int
-    target: int
-    taken: int
+    Attributes:
+        ours: pipes to tell it, to be told, to say that its slots are empty, to be told that ours are.
+        theirs: their other ends, in the same order.
+        memory: descriptor of the shared memory. Its size cannot be changed: reading it where nothing is left would end us.
+        view: of it.
+    """
+
+    ours: tuple[int, int, int, int]
+    theirs: tuple[int, int, int, int]
+    memory: int
+    view: mmap.mmap
 
     @classmethod
-    def make(cls) -> Pipes:
-        """Two pipes, as large as they may be."""
-        source, to = os.pipe2(os.O_CLOEXEC)
-        taken, target = os.pipe2(os.O_CLOEXEC)
-        for end in (to, target):
-            with contextlib.suppress(OSError):  # the user has as much in pipes as allowed
-                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE)
-        return cls(to, source, target, taken)
+    def make(cls) -> Line:
+        """A new one."""
+        pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(4)]
+        memory = os.memfd_create("monocore-unpacking", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(memory, MEMORY)
+        fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        (source, to), (told, target), (emptied, empty), (free, taken) = pipes
+        return cls(
+            (to, told, empty, free), (source, target, emptied, taken), memory, mmap.mmap(memory, MEMORY)
+        )
 
     def close_theirs(self) -> None:
-        """Close the worker's ends, which it has."""
-        os.close(self.source)
-        os.close(self.target)
+        """Close the worker's ends, which it has, and our handle of the memory."""
+        for end in (*self.theirs, self.memory):
+            os.close(end)
 
     def close_ours(self) -> None:
         """Close ours."""
-        os.close(self.to)
-        os.close(self.taken)
+        for end in self.ours:
+            os.close(end)
+        self.view.close()
 
 
 class Worker:
@@ -59,16 +80,19 @@ class Worker:
 
     Args:
         jailed: the process.
-        pipes: whose other ends it has; ours are owned from here on.
+        line: whose other ends it has; ours are owned from here on.
         words: what it says on its standard error, owned.
     """
 
-    def __init__(self, jailed: Jailed, pipes: Pipes, words: LastWords) -> None:
+    def __init__(self, jailed: Jailed, line: Line, words: LastWords) -> None:
         self.layers = jailed.layers
         self.pid = jailed.process.pid
         self._process = jailed.process
-        self._pipes = pipes
+        self._line = line
+        self._to, self._told, self._empty, self._freed = line.ours
         self._words = words
+        self._sent = self._received = 0
+        self._free = IN_SLOTS
 
     def await_ready(self) -> None:
         """Return when it can begin.
@@ -76,43 +100,55 @@ class Worker:
         Raises:
             MachineError: it cannot.
         """
-        kind, _ = self._message() or (None, b"")
-        if kind != READY:
+        if self._read(HEAD.size) != HEAD.pack(READY, 0):
             raise MachineError(f"what decompresses did not start: {self._words.last_line() or 'no reason'}")
 
     def send(self, data: bytes) -> None:
         """Give it the next bytes of a stream. One that has ended does not take them, and :meth:`receive` says why."""
-        self._put(DATA, data)
+        for start in range(0, len(data), IN_SIZE):
+            piece = data[start : start + IN_SIZE]
+            while not self._free:
+                self._free = len(os.read(self._freed, IN_SLOTS))
+                if not self._free:
+                    return
+            self._free -= 1
+            place = place_in(self._sent)
+            self._sent += 1
+            self._line.view[place : place + len(piece)] = piece
+            self._tell(DATA, len(piece))
 
     def finish(self) -> None:
         """The stream has no more bytes."""
-        self._put(END, b"")
+        self._tell(END, 0)
 
-    def receive(self) -> bytearray:
+    def receive(self) -> bytes:
         """The next block, at most :data:`~monocore_core.inflate.BLOCK` bytes; none at the end of a stream.
 
         Raises:
             Corrupt: the stream is damaged, or has ended the process.
             LimitExceeded: it has too many parts, or takes too much memory.
         """
-        message = self._message()
-        if message is None:
+        head = self._read(HEAD.size)
+        if head is None:
             raise Corrupt("decompressing it ends the process that does it")
-        kind, data = message
-        if kind == BLOCK_OF and data:
-            return data
-        if kind == END and not data:
-            return data
-        said = data.decode(errors="replace") if len(data) <= MAX_WORDS else ""
-        text = "".join(letter for letter in said if letter.isprintable())
-        if kind == CORRUPT and text:
-            raise Corrupt(text)
-        if kind == TOO_MUCH and text:
-            raise LimitExceeded(text)
-        raise Corrupt("what decompresses it says what it may not")
+        kind, size = HEAD.unpack(head)
+        if kind == BLOCK_OF and 0 < size <= BLOCK:
+            place = place_out(self._received)
+            self._received += 1
+            block = self._line.view[place : place + size]  # a copy, which nobody changes any more
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._empty, b"\0")
+            return block
+        if kind == END and not size:
+            return b""
+        said = self._read(size) if kind in (CORRUPT, TOO_MUCH) and size <= MAX_WORDS else None
+        text = "".join(filter(str.isprintable, (said or b"").decode(errors="replace")))
+        if not text:
+            raise Corrupt("what decompresses it says what it may not")
+        raise Corrupt(text) if kind == CORRUPT else LimitExceeded(text)
 
     def pump(
-        self, read: Callable[[], bytes], write: Callable[[bytearray], None], stop: Callable[[], None]
+        self, read: Callable[[], bytes], write: Callable[[bytes], None], stop: Callable[[], None]
     ) -> None:
         """Put a whole stream through.
 
@@ -158,33 +194,18 @@ class Worker:
         """End it, and close everything. No method is at work any more, and none is called again."""
         self.kill()
         await self._process.wait()
-        self._pipes.close_ours()
+        self._line.close_ours()
         self._words.close()
 
-    def _put(self, kind: int, data: bytes) -> None:
+    def _tell(self, kind: int, size: int) -> None:
         with contextlib.suppress(BrokenPipeError):
-            sent = os.writev(self._pipes.to, (head := HEAD.pack(kind, len(data)), data)) - len(head)
-            while sent < len(data):
-                sent += os.write(self._pipes.to, memoryview(data)[sent:])
+            os.write(self._to, HEAD.pack(kind, size))
 
-    def _message(self) -> tuple[int, bytearray] | None:
-        """The next one; None when it has ended before it was whole."""
-        head = self._read(HEAD.size)
-        if head is None:
-            return None
-        kind, size = HEAD.unpack(head)
-        if size > BLOCK:
-            raise Corrupt("what decompresses it says what it may not")
-        data = self._read(size)
-        return (kind, data) if data is not None else None
-
-    def _read(self, size: int) -> bytearray | None:
-        data = bytearray(size)
-        with memoryview(data) as view:
-            got = 0
-            while got < size:
-                more = os.readv(self._pipes.taken, [view[got:]])
-                if not more:
-                    return None
-                got += more
+    def _read(self, size: int) -> bytes | None:
+        """So many bytes of what it tells; None when there are fewer."""
+        data = b""
+        while len(data) < size:
+            if not (more := os.read(self._told, size - len(data))):
+                return None
+            data += more
         return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from monocore_core.jail import Jailer, Run, allocate, may_become_others, release
 from monocore_core.model.events import Listener, Warned, ignore
 from monocore_core.model.security import Security
 from monocore_core.unpacking.confine import jail_of, program
-from monocore_core.unpacking.process import Pipes, Worker
+from monocore_core.unpacking.process import Line, Worker
 from monocore_core.vmmkit.console import LastWords
 
 #: Seconds until a worker must have loaded what it needs, on a host that is very busy.
@@ -62,7 +63,7 @@ class Unpackers:
         Raises:
             Unsupported: the configuration requires of its jail what cannot be had.
         """
-        if not self._jailer.on or self._failed:
+        if sys.platform != "linux" or not self._jailer.on or self._failed:
             return None
         try:
             return await self._start(archives)
@@ -82,24 +83,24 @@ class Unpackers:
         identity = allocate() if may_become_others() and await in_thread(what.readable) else None
         with ExitStack() as stack:
             stack.callback(release, identity)
-            pipes = Pipes.make()
+            line = Line.make()
             read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             words = LastWords(read)
             stack.callback(os.close, write)
-            stack.callback(pipes.close_theirs)
+            stack.callback(line.close_theirs)
             run = Run(
-                argv=what.words(pipes.source, pipes.target, archives=archives),
+                argv=what.words(line.theirs, line.memory, archives=archives),
                 stderr=write,
-                inherit=(pipes.source, pipes.target),
+                inherit=(*line.theirs, line.memory),
                 tied=False,
             )
             try:
                 jailed = await self._jailer.start(run, jail_of(what, self.stage, identity))
             except BaseException:
-                pipes.close_ours()
+                line.close_ours()
                 words.close()
                 raise
-        worker = Worker(jailed, pipes, words)
+        worker = Worker(jailed, line, words)
         try:
             async with asyncio.timeout(_PATIENCE):
                 await in_thread(worker.await_ready, stop=worker.kill)

@@ -104,7 +104,7 @@ class Spool:
                 hint="free space on that file system, or choose another folder with --home",
             ) from error
 
-    def write(self, block: bytes | bytearray) -> None:
+    def write(self, block: bytes) -> None:
         """Append at most :data:`BLOCK` bytes.
 
         Raises:
@@ -205,7 +205,7 @@ def _unpack(read: Callable[[], bytes], spool: Spool, decompressor: Decompressor,
         received += len(data)
         return data
 
-    def write(block: bytes | bytearray) -> None:
+    def write(block: bytes) -> None:
         spool.write(block)
         if spool.size > max(_RATIO_FROM, received * _RATIO):
             raise LimitExceeded(f"{spool.path} is more than {_RATIO} times larger uncompressed")
