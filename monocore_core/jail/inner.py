@@ -124,9 +124,27 @@ def _filter(libc: ctypes.CDLL, calls: Calls) -> bool:
 
 
 def _leave(libc: ctypes.CDLL, what: Confinement) -> set[Layer]:
-    """Have namespaces of one's own, and a root; nothing of that where the host gives none."""
+    """Have namespaces of one's own, and a root; nothing of that where the host gives none, or no use of them."""
+    if not what.namespaces or (Namespaces.USER in what.namespaces and not _can_leave(libc, what)):
+        return set()
+    return _left(libc, what)
+
+
+def _can_leave(libc: ctypes.CDLL, what: Confinement) -> bool:
+    """Try it in a child: there are hosts that give anybody a user namespace, and nothing to do in it (AppArmor's ``userns`` rules)."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if _left(libc, what) else 1
+        finally:
+            os._exit(code)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _left(libc: ctypes.CDLL, what: Confinement) -> set[Layer]:
     user, group, here = os.geteuid(), os.getegid(), Path.cwd()
-    if not what.namespaces or libc.unshare(int(what.namespaces)) < 0:
+    if libc.unshare(int(what.namespaces)) < 0:
         return set()
     layers = {_LAYERS[one] for one in _LAYERS if one in what.namespaces}
     if Namespaces.USER in what.namespaces:  # of our own id alone

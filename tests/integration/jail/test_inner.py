@@ -23,13 +23,23 @@ from tests.integration.jail.world import World
 pytestmark = [pytest.mark.integration, pytest.mark.needs("gcc", "gcc")]
 #: What the fork server's child does before libkrun's first call; what takes its place then is the probe. One after the other, each in a child.
 ENTER = """
-import ctypes, json, os, sys
+import ctypes, json, os, struct, sys
 from monocore_core.jail import confine
 from monocore_vmm_libkrun.confine import understood
 said, who, probe, attempts = json.load(sys.stdin)
-if who == "user":
+if who != "root":
     os.setgroups([]), os.setresgid(65534, 65534, 65534), os.setresuid(65534, 65534, 65534)
     ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as any process of theirs has it: /proc/self is their own
+if who == "user without mounts":
+    # a filter by which mount(2) is not permitted, and everything else is
+    number = {"x86_64": 165, "aarch64": 40}[os.uname().machine]
+    steps = b"".join(struct.pack("=HBBI", *step) for step in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000),
+    ))
+    kept = ctypes.create_string_buffer(steps, len(steps))
+    libc = ctypes.CDLL(None)
+    libc.prctl(38, 1, 0, 0, 0)
+    assert libc.prctl(22, 2, struct.pack("@HP", len(steps) // 8, ctypes.addressof(kept)), 0, 0) == 0
 found = {}
 for what, words in attempts.items():
     told, tell = os.pipe()
@@ -89,10 +99,13 @@ def told_of(world: World, *, rooted: bool) -> Message:
     return told(evolve(kept, calls=kept.calls.and_also({"execve"})))
 
 
-def test_where_no_namespaces_can_be_made(world: World) -> None:
-    """As a user who may have none: files are hidden all the same."""
+@pytest.mark.parametrize("who", ["user", "user without mounts"])
+def test_where_namespaces_are_not_to_be_had(world: World, who: str) -> None:
+    """As a user who may have none, or may do nothing in one: files are hidden all the same."""
     tried = {what: world.attempts[what] for what in ("read another's disk", "mount", "a server on loopback")}
-    ends = attempted(evolve(world, attempts=tried), told_of(world, rooted=True), "user")
+    # what root asks for is without a user namespace, which is refused to others
+    said = told_of(world, rooted=who == "user")
+    ends = attempted(evolve(world, attempts=tried), said, who)
     layers = " ".join(sorted({Layer.CAPABILITIES, Layer.LIMITS, Layer.LANDLOCK, Layer.SECCOMP}))
     assert {end.partition(": ")[0] for end in ends.values()} == {layers}
     assert all(end.partition(": ")[2].startswith(("denied", "killed")) for end in ends.values())

@@ -52,6 +52,7 @@ class KrunVmm:
         known = self._machines.get(spec.key)
         if spec.key in self._starting or (known is not None and known.running):
             raise Conflict(f"machine {spec.key} runs already")
+        _require_files(spec)
         self._starting.add(spec.key)
         try:
             machine = await self._launch(spec, await self._forks())
@@ -101,7 +102,6 @@ class KrunVmm:
             return self._server
 
     async def _launch(self, spec: MachineSpec, server: ForkServer) -> KrunMachine:
-        _require_files(spec)
         shares = _folders(spec)
         calls = build_calls(spec, self._options, server.symbols, shares)
         with ExitStack() as undo:
