@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from monocore_core.errors import MachineError
 from monocore_core.processes import boot_id, start_time, watch
 from monocore_core.processes.handle import Handle
 
-__all__ = ["SETPRIV", "Process", "adopt", "boot_id", "spawn", "start_time"]
+__all__ = ["SETPRIV", "Process", "adopt", "boot_id", "give_way", "spawn", "start_time"]
 
 #: After ``setpriv`` has asked for the signal, the parent may be gone already: then nobody would ever send it.
 _TIED = 'test "$PPID" = "$1" && shift && exec "$@"'
 SETPRIV = "setpriv"
+#: How often the number of a group is tried, and between how many seconds the next try is.
+_GROUP_TRIES, _GROUP_PAUSE = 50, (0.1, 0.4)
 
 
 class Process:
@@ -109,6 +114,29 @@ def spawn(argv: Sequence[str], *, stderr: int, inherit: Sequence[int], tied: boo
     except OSError as error:
         raise MachineError(f"{words[0]}: could not be started ({error.strerror})") from error
     return Process(pid, start_time(pid) or 0, handle, child=True)
+
+
+def give_way(process: Process, nice: int) -> None:
+    """Let everybody else have the processor first, by as much as nice(1) counts; the threads that the process starts inherit it. Refusals change nothing.
+
+    A process that leads a session of its own is a group to the scheduler where that is switched on, and among groups it is the group's number that
+    counts: sched(7), "The autogroup feature". An ordinary user may set ten of those a second, so one that is refused for that is set soon.
+    """
+    with suppress(OSError):  # it may be gone already
+        os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+    _group_gives_way(process, nice, _GROUP_TRIES)
+
+
+def _group_gives_way(process: Process, nice: int, tries: int) -> None:
+    if process.ended or not tries:
+        return
+    try:
+        Path(f"/proc/{process.pid}/autogroup").write_text(str(nice))
+    except BlockingIOError:
+        wait = random.uniform(*_GROUP_PAUSE)  # noqa: S311 - so that many do not ask at once
+        asyncio.get_running_loop().call_later(wait, _group_gives_way, process, nice, tries - 1)
+    except OSError:  # a host without the feature, or it is gone
+        return
 
 
 def adopt(pid: int, started: int) -> Process | None:

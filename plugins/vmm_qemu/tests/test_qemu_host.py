@@ -132,6 +132,41 @@ async def test_a_signal_is_told_and_a_process_adopted() -> None:
     assert process.adopt(child.pid, child.started) is None
 
 
+def settled(group: Path) -> bool:
+    """Wait until it is set, on a host that has it."""
+    deadline = time.monotonic() + 20
+    while group.exists() and not group.read_text().endswith("nice 7\n"):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+async def test_one_gives_way_and_so_does_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = process.spawn(["/bin/sleep", "60"], stderr=2, inherit=(), tied=False)
+    group = Path(f"/proc/{child.pid}/autogroup")
+    refused = 2
+
+    def write(path: Path, text: str) -> int:
+        nonlocal refused
+        if path == group and refused:
+            refused -= 1
+            raise BlockingIOError  # as an ordinary user who has just set others
+        return real(path, text)
+
+    real = Path.write_text
+    monkeypatch.setattr(Path, "write_text", write)
+    try:
+        process.give_way(child, 7)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == 7
+        assert await asyncio.to_thread(settled, group)
+        assert not refused or not await asyncio.to_thread(group.exists)
+    finally:
+        child.signal(signal.SIGKILL)
+        await child.wait()
+    process.give_way(child, 7)
+
+
 async def test_a_program_that_is_missing() -> None:
     with pytest.raises(MachineError, match="No such file"):
         process.spawn(["/nonexistent/qemu"], stderr=2, inherit=(), tied=False)

@@ -73,6 +73,7 @@ async def test_boots_answers_and_reboots(
     )
     asked = spec(boot_disk, disks=disks, vcpus=2)
     machine = await vmm.start(asked)
+    assert os.getpriority(os.PRIO_PROCESS, machine.pid) == QemuOptions().nice
     channel = await machine.connect()
     with pytest.raises(Conflict):
         await vmm.start(asked)

@@ -20,6 +20,7 @@ class KrunOptions:
         nested: whether guests may use hardware virtualisation themselves.
         smbios: OEM strings that the guest finds in its SMBIOS tables.
         tsi: whether a libkrun is accepted that cannot be kept from giving guests the host's network (before 1.17).
+        nice: by how much machines let the host's other work have the processor first, as nice(1) counts.
         console_limit: bytes of the guest's console that are kept on disk.
     """
 
@@ -29,4 +30,5 @@ class KrunOptions:
     nested: bool = False
     smbios: tuple[str, ...] = ()
     tsi: bool = False
+    nice: int = field(default=5, validator=[validators.ge(0), validators.le(19)])
     console_limit: int = field(default=4 * MIB, validator=[validators.ge(4096), validators.le(1024 * MIB)])

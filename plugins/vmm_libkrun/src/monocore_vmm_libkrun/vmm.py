@@ -19,6 +19,7 @@ from monocore_core.model.machine import MachineSpec, Share
 from monocore_core.model.security import JailMode
 from monocore_core.vmmkit import sockets
 from monocore_core.vmmkit.console import ConsolePump
+from monocore_core.vmmkit.process import give_way
 from monocore_vmm_libkrun.calls import build_calls, check_path
 from monocore_vmm_libkrun.confine import confinement_of
 from monocore_vmm_libkrun.forks import ForkServer
@@ -120,6 +121,8 @@ class KrunVmm:
             finally:
                 os.close(write)
             undo.pop_all()
+        if self._options.nice:
+            give_way(forked.process, self._options.nice)
         return KrunMachine(spec, forked, listener, console)
 
     def _confinement(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -131,7 +131,7 @@ class Launcher:
                 jailed = await starting.start(self.jailer, stack)
                 child = jailed.process
                 if self.nice:
-                    _yield(child.pid, self.nice)
+                    process.give_way(child, self.nice)
             except BaseException:
                 if server is not None:
                     await server.close(0)
@@ -201,12 +201,6 @@ class Launcher:
         except OSError as error:
             os.close(pipe)
             raise StorageError(f"console {spec.console}: {error.strerror}") from error
-
-
-def _yield(pid: int, nice: int) -> None:
-    """Let everybody else have the processor first; the threads that the process starts inherit it."""
-    with suppress(OSError):  # it may be gone already
-        os.setpriority(os.PRIO_PROCESS, pid, nice)
 
 
 def _state(image: Captured | None, stack: ExitStack) -> int | None:

@@ -44,6 +44,8 @@ class QemuOptions:
             (not of the guest) can lose what the guest believes to be written.
         nested: whether guests have a ``/dev/kvm``, to run machines of their own. It needs an x86_64 host whose KVM allows
             nesting, or TCG, which emulates AMD's SVM; leave it off for code that you do not trust.
+        nice: by how much machines let the host's other work have the processor first, as nice(1) counts: with 5, the daemon answers at once however
+            busy they are, and one has a third of the share of another program.
         templates: whether machines are copied from a captured one of their shape where there is one, instead of booted.
         templates_limit: bytes that captured machines may take on disk; the ones that were not used for longest go.
     """
@@ -58,6 +60,7 @@ class QemuOptions:
     console_limit: int = field(default=4 * MIB, validator=[validators.ge(4096), validators.le(1024 * MIB)])
     durable: bool = False
     nested: bool = False
+    nice: int = field(default=5, validator=[validators.ge(0), validators.le(19)])
     templates: bool = True
     templates_limit: int = field(
         default=1024 * MIB, validator=[validators.ge(64 * MIB), validators.le(1024 * 1024 * MIB)]

@@ -132,7 +132,7 @@ class Templates:
     async def _make(self, key: str, start: Start, greet: Greeter, folder: Path) -> None:
         spec = template_of(start.spec, folder, f"template-{key}")
         placeholders(spec)
-        launcher = evolve(start.launcher, nice=_NICE)
+        launcher = evolve(start.launcher, nice=max(_NICE, start.launcher.nice))
         work = Work(launcher, start.kernel, await self.stub(), start.kvm, greet)
         captured = blank(_memory(spec))
         try:

@@ -226,7 +226,8 @@ class QemuVmm:
         binary = find_binary(self._options.binary, architecture)
         if binary is None:
             raise NotFound(f"QEMU for {architecture} is not installed", hint=BINARY_HINT)
-        return Launcher(binary, self._options, self._records, self._boot_id, self._jailer)
+        options = self._options
+        return Launcher(binary, options, self._records, self._boot_id, self._jailer, nice=options.nice)
 
     def _kernel(self, architecture: str) -> Kernel:
         source = find_source(self._options.kernel, architecture)
