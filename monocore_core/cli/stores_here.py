@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from attrs import define, field, frozen
@@ -13,13 +14,16 @@ from monocore_core.cli.opening import open_engine, settings_for
 from monocore_core.cli.stores import Images, Volumes
 from monocore_core.client.tables import Table
 from monocore_core.engine import Engine
-from monocore_core.errors import NotFound
+from monocore_core.errors import Conflict, NotFound
 from monocore_core.inventory import image_details, image_summary, volume_details
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.oci import Platform
 from monocore_core.store import Store
 from monocore_core.store.gc import Reclaimed
 from monocore_core.store.images import Removed
+
+#: Seconds that what a sandbox leaves behind its end may take, and between two looks.
+_SETTLING, _PAUSE = 1.0, 0.05
 
 
 def with_images_here(options: Globals, work: Callable[[Images], int]) -> int:
@@ -83,7 +87,16 @@ class _Volumes:
         return volume_details(self.store.volumes.find(name))
 
     def remove(self, name: str) -> None:
-        self.store.volumes.remove(name)
+        deadline = time.monotonic() + _SETTLING
+        while True:
+            try:
+                self.store.volumes.remove(name)
+            except Conflict:  # by a sandbox of which the end was told, perhaps, and something is left
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
 
     def prune(self) -> list[str]:
         return list(self.store.volumes.prune())

@@ -23,6 +23,8 @@ from monocore_core.runtime.output import Listening, Output
 
 #: Machines that are looked for at once.
 FINDERS = 8
+#: Seconds for what is left of a run, which takes a fraction of one.
+_SETTLING = 5.0
 #: Called with a run before any of its output is taken, with what listens to it.
 Attach = Callable[[Life, Listening], None]
 
@@ -94,6 +96,16 @@ class Lives:
         task = asyncio.create_task(self._remove_ended(record))
         self._removals.add(task)
         task.add_done_callback(self._removals.discard)
+
+    async def settle(self) -> None:
+        """Wait, for a moment at most, for what is left of runs whose end was told, and until those that are to be removed are.
+
+        Whoever waited for an end and then asks for what the sandbox used finds it free.
+        """
+        if left := [life.over for life in self._lives.values() if life.ended.done()]:
+            await asyncio.wait(left, timeout=_SETTLING)
+        if self._removals:
+            await asyncio.wait(list(self._removals), timeout=_SETTLING)
 
     async def _remove_ended(self, record: SandboxRecord) -> None:
         async with self.book.lock(record):

@@ -60,6 +60,7 @@ async def inspect(request: web.Request) -> web.Response:
 async def remove(request: web.Request) -> web.Response:
     """Take a name away, and with its last name an image."""
     engine, name = await _engine(request), request.match_info["image"]
+    await daemon_of(request).sandboxes.lives.settle()
     work = partial(engine.store.remove_image, name, force=switch(request, "force"), parse=engine.reference)
     return await _removed(engine, *await asyncio.to_thread(work))
 
@@ -68,6 +69,7 @@ async def prune(request: web.Request) -> web.Response:
     """Remove what no image and no sandbox needs."""
     engine = await _engine(request)
     everything = (await table_of(request)).get("all") is True
+    await daemon_of(request).sandboxes.lives.settle()
     return await _removed(engine, *await asyncio.to_thread(engine.store.prune, all_unused=everything))
 
 

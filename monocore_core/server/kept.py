@@ -14,11 +14,12 @@ from monocore_core.model.access import Scope
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import table_of
 from monocore_core.server.routing import Entry
+from monocore_core.store import Store
 
 
 async def list_volumes(request: web.Request) -> web.Response:
     """Every named volume."""
-    store = (await _engine(request)).store
+    store = await _settled(request)
     return web.json_response({"volumes": [volume_details(volume) for volume in store.volumes.all()]})
 
 
@@ -32,20 +33,20 @@ async def make_volume(request: web.Request) -> web.Response:
 
 async def inspect_volume(request: web.Request) -> web.Response:
     """Everything known of a named volume."""
-    store = (await _engine(request)).store
+    store = await _settled(request)
     return web.json_response(volume_details(store.volumes.find(request.match_info["name"])))
 
 
 async def remove_volume(request: web.Request) -> web.Response:
     """Remove a named volume with everything in it, unless a sandbox uses it."""
-    store = (await _engine(request)).store
+    store = await _settled(request)
     await asyncio.to_thread(store.volumes.remove, request.match_info["name"])
     return web.Response(status=204)
 
 
 async def prune_volumes(request: web.Request) -> web.Response:
     """Remove every named volume that no sandbox uses, with everything in it."""
-    store = (await _engine(request)).store
+    store = await _settled(request)
     return web.json_response({"removed": await asyncio.to_thread(store.volumes.prune)})
 
 
@@ -84,6 +85,12 @@ ENTRIES: Final = (
 
 async def _engine(request: web.Request) -> Engine:
     return await daemon_of(request).sandboxes.engines.base()
+
+
+async def _settled(request: web.Request) -> Store:
+    """The store, when no sandbox that has ended uses anything of it any more."""
+    await daemon_of(request).sandboxes.lives.settle()
+    return (await _engine(request)).store
 
 
 async def _networks(engine: Engine) -> list[dict[str, object]]:

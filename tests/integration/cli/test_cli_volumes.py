@@ -139,3 +139,11 @@ def test_a_read_only_root_takes_volumes(monocore: Run, image: str, folder: Path)
     assert ended.stdout == b"of the host\n"
     assert (folder / "z").read_text() == "z\n"
     assert b"Read-only file system" in ended.stderr
+
+
+def test_a_volume_is_free_when_its_sandbox_has_ended(monocore: Run, image: str) -> None:
+    for _ in range(4):
+        assert lines(monocore("volume", "create", "brief")) == ["brief"]
+        monocore("run", "--rm", "-v", "brief:/data", image, "true")
+        removed = monocore("volume", "rm", "brief")
+        assert lines(removed) == ["brief"], removed.stderr.decode()

@@ -229,6 +229,13 @@ def test_images_and_volumes_of_the_daemon_as_if_they_were_here(
     assert sandbox in reader.says("ps")
 
 
+def test_a_volume_is_free_when_the_end_of_its_sandbox_is_told(there: There) -> None:
+    for _ in range(4):
+        there.says("volume", "create", "brief")
+        there.out("run", "--rm", "-m", "96m", "-v", "brief:/data", there.image, "true")
+        assert there.says("volume", "rm", "brief").strip() == "brief"
+
+
 def test_networks_of_the_daemon_and_what_their_sandboxes_may_reach(there: There) -> None:
     there.out("run", "-d", "--name", "met", "-m", "96m", "--policy", "public", there.image, "sleep", "100000")
     try:
