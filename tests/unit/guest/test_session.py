@@ -167,8 +167,11 @@ async def test_a_guest_that_takes_nothing_is_asked_nothing_further() -> None:
 async def test_pieces_of_single_bytes_are_read_together() -> None:
     agent = Agent()
     session, stream = await opened(agent)
-    agent.say(agent.frame(Kind.DATA, 1, b"x", Channel.OUT) * 10000)
-    await asyncio.sleep(0.05)
+    agent.say(
+        agent.frame(Kind.DATA, 1, b"x", Channel.OUT) * 10000 + agent.frame(Kind.END, 1, b"", Channel.OUT)
+    )
+    async with asyncio.timeout(60):
+        await stream.arrived()
     assert len(await stream.read()) == 4096
     assert len(await stream.read(100)) == 100
     assert len(await stream.read()) == 4096
