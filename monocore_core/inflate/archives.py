@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from monocore_core.errors import Corrupt, LimitExceeded
-from monocore_core.inflate.layers import BLOCK, MAX_MEMBERS, Inflater, SniffingInflater
+from monocore_core.inflate.layers import BLOCK, MAX_MEMBERS, Inflater, SniffingInflater, layer_compression
 
 #: Bytes that must be known to tell the format.
 MAGIC_LENGTH = 10
@@ -17,22 +17,15 @@ _XZ_MEMORY = 512 * 1024 * 1024
 _XZ = b"\xfd7zXZ\0"
 _BZIP2 = b"BZh"
 _BZIP2_BLOCK, _BZIP2_END = b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"
-_GZIP = b"\x1f\x8b"
-_ZSTD = b"\x28\xb5\x2f\xfd"
-_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 
 
 def compression_of(head: bytes) -> str:
     """``gzip``, ``zstd``, ``xz`` or ``bzip2``, told by the first :data:`MAGIC_LENGTH` bytes; "" for anything else."""
-    if head.startswith(_GZIP):
-        return "gzip"
-    if head.startswith(_ZSTD) or (head[1:4] == _ZSTD_SKIPPABLE and 0x50 <= head[0] <= 0x5F):
-        return "zstd"
     if head.startswith(_XZ):
         return "xz"
     if head.startswith(_BZIP2) and head[4:10] in {_BZIP2_BLOCK, _BZIP2_END}:
         return "bzip2"
-    return ""
+    return layer_compression(head)
 
 
 class _Decompressor(Protocol):
@@ -91,30 +84,13 @@ class StreamsInflater:
         return bz2.BZ2Decompressor()
 
 
-class ArchiveInflater:
-    """Looks at the first bytes, then does as the format's own inflater."""
+class ArchiveInflater(SniffingInflater):
+    """The same for whole archives."""
 
-    def __init__(self) -> None:
-        self._head = b""
-        self._inner: Inflater | None = None
+    what = "an archive"
+    head = MAGIC_LENGTH
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """See :class:`~monocore_core.inflate.layers.Inflater`."""
-        if self._inner is None:
-            data = self._head + data
-            if len(data) < MAGIC_LENGTH:
-                self._head = data
-                return
-            self._inner = _inflater_for(data)
-        yield from self._inner.feed(data)
-
-    def finish(self) -> None:
-        """See :class:`~monocore_core.inflate.layers.Inflater`."""
-        if self._inner is None:
-            raise Corrupt("it is too short to be an archive")
-        self._inner.finish()
-
-
-def _inflater_for(head: bytes) -> Inflater:
-    kind = compression_of(head)
-    return StreamsInflater(kind) if kind in {"xz", "bzip2"} else SniffingInflater()
+    def choose(self, head: bytes) -> Inflater:
+        """See the base."""
+        kind = compression_of(head)
+        return StreamsInflater(kind) if kind in {"xz", "bzip2"} else super().choose(head)

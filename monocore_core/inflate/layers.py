@@ -198,32 +198,46 @@ class ZstdInflater(_Concatenated):
 
 
 class SniffingInflater:
-    """Looks at the first bytes, then does as the format's own inflater."""
+    """Looks at the first bytes, then does as the format's own inflater.
+
+    Attributes:
+        what: it takes, for people.
+        head: bytes that tell the format.
+    """
+
+    what = "a tar"
+    head = _MAGIC_LENGTH
 
     def __init__(self) -> None:
-        self._head = b""
+        self._begun = b""
         self._inner: Inflater | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """See :class:`Inflater`."""
         if self._inner is None:
-            data = self._head + data
-            if len(data) < _MAGIC_LENGTH:
-                self._head = data
+            data = self._begun + data
+            if len(data) < self.head:
+                self._begun = data
                 return
-            self._inner = _inflater_for(data)
+            self._inner = self.choose(data)
         yield from self._inner.feed(data)
 
     def finish(self) -> None:
         """See :class:`Inflater`."""
         if self._inner is None:
-            raise Corrupt("it is too short to be a tar")
+            raise Corrupt(f"it is too short to be {self.what}")
         self._inner.finish()
 
+    def choose(self, head: bytes) -> Inflater:
+        """What decompresses that which begins so. Pure."""
+        kind = layer_compression(head)
+        return GzipInflater() if kind == "gzip" else ZstdInflater() if kind == "zstd" else PlainInflater()
 
-def _inflater_for(head: bytes) -> Inflater:
+
+def layer_compression(head: bytes) -> str:
+    """``gzip`` or ``zstd``, told by the first bytes; "" for anything else. Pure."""
     if head.startswith(_GZIP):
-        return GzipInflater()
+        return "gzip"
     if head.startswith(_ZSTD) or (head[1:4] == _ZSTD_SKIPPABLE and 0x50 <= head[0] <= 0x5F):
-        return ZstdInflater()
-    return PlainInflater()
+        return "zstd"
+    return ""

@@ -145,7 +145,8 @@ class Store:
     ) -> Image:
         """Bring an image into the store, every byte verified, and give it names on ``platform``.
 
-        Layers are decompressed in processes of ``unpackers``, or, without, in our own. The names are ``reference`` itself, or ``names``; with none it is kept until :meth:`prune`, and found by its id.
+        The names are ``reference`` itself, or ``names``; with none it is kept until :meth:`prune`, and found by its id. Layers are decompressed in
+        processes of ``unpackers``, or, without, in our own.
 
         Repeat: asks the source what the name means now, and transfers only layers that are missing or have another size than
         they should. Two at once, in any processes: each layer is transferred once, the other waits (a ``Waiting`` event).

@@ -44,9 +44,8 @@ class Unpackers:
     _jailer: Jailer = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._jailer = Jailer(
-            self.security, self.cache, ignore
-        )  # each machine's start warns of a jail that lacks something
+        # nobody is told of a jail that lacks something: each machine's start says so
+        self._jailer = Jailer(self.security, self.cache, ignore)
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
