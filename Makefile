@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+# Python keeps what it compiles, whatever the environment says: otherwise every start of a program here compiles it all anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup lint format test test-kvm fuzz fuzz-api reference bench demo clean distclean
 
 help: ## show this list

@@ -9,7 +9,9 @@ Library code raises these and never prints or exits. A plugin that needs a finer
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class MonocoreError(Exception):

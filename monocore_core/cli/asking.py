@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from monocore_core.cli import terminal, values
@@ -74,7 +73,7 @@ def entrypoint_of(text: str | None) -> tuple[str, ...] | None:
 
 def environment_of(parsed: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Of ``-e`` and ``--env-file``: files first, so that flags win over them."""
-    files = [line for name in parsed.env_file for line in values.read_env_file(Path(name), environ)]
+    files = [line for name in parsed.env_file for line in values.read_env_file(name, environ)]
     flags = [values.expand_env(text, environ) for text in parsed.env]
     return (*files, *(variable for variable in flags if variable is not None))
 
@@ -107,14 +106,14 @@ def _sandbox(parsed: argparse.Namespace, image: str) -> Table:
 
 
 def _command(parsed: argparse.Namespace, args: Sequence[str], environ: Mapping[str, str]) -> Table:
-    size = terminal.terminal_size()
+    rows, columns = terminal.terminal_size()
     table: dict[str, object] = {
         "args": list(args),
         "entrypoint": entrypoint_of(parsed.entrypoint),
         "env": environment_of(parsed, environ),
         "cwd": parsed.workdir or "",
         "user": parsed.user or "",
-        "terminal": {"rows": size.rows, "columns": size.columns} if parsed.tty else None,
+        "terminal": {"rows": rows, "columns": columns} if parsed.tty else None,
         "stdin": parsed.interactive,
     }
     if parsed.ulimit:

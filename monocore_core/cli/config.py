@@ -127,8 +127,8 @@ def _show(words: list[str], options: Globals) -> int:
 
 
 def _file(options: Globals) -> Path | None:
-    named = Path(options.config) if options.config is not None else None
-    return find_file(named, os.environ, Path.cwd())
+    found = find_file(options.config, os.environ, str(Path.cwd()))
+    return Path(found) if found is not None else None
 
 
 def _schema(words: list[str], options: Globals) -> int:

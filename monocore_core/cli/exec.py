@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from monocore_core.cli import terminal
 from monocore_core.cli.arguments import Parser, UsageError, add_globals, split_at_operand
@@ -41,14 +40,14 @@ def main(words: list[str], options: Globals) -> int:
 
 def _command(parsed: argparse.Namespace, args: list[str]) -> Table:
     """A ``CommandRequest``, plain; the image's entrypoint is no part of it."""
-    size = terminal.terminal_size()
+    rows, columns = terminal.terminal_size()
     return {
         "args": args,
         "entrypoint": [],
         "env": _environment(parsed),
         "cwd": parsed.workdir or "",
         "user": parsed.user or "",
-        "terminal": {"rows": size.rows, "columns": size.columns} if parsed.tty else None,
+        "terminal": {"rows": rows, "columns": columns} if parsed.tty else None,
         "stdin": parsed.interactive and not parsed.detach,
     }
 
@@ -59,7 +58,7 @@ def _environment(parsed: argparse.Namespace) -> list[str]:
         return []
     from monocore_core.cli import values
 
-    found = [line for name in parsed.env_file for line in values.read_env_file(Path(name), os.environ)]
+    found = [line for name in parsed.env_file for line in values.read_env_file(name, os.environ)]
     expanded = (values.expand_env(word, os.environ) for word in parsed.env)
     return [*found, *(one for one in expanded if one is not None)]
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO, cast
 
 from monocore_core.errors import ConfigError, MonocoreError, NothingFits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO, TypeGuard
 
 PROGRAM = "monocore"
 #: Statuses of our own making.
 FAILED = 125
+#: By the signals' numbers, which are everywhere the same: the module of that name takes longer to import than this one.
+INTERRUPTED, NOBODY_READS = 128 + 2, 128 + 13
 #: Most findings or reasons shown of one error.
 MAX_DETAILS = 20
 #: Most findings of a configuration: it is put right in one go.
@@ -38,12 +42,15 @@ def report(error: BaseException, *, debug: bool, stream: TextIO | None = None) -
 
 def root(error: BaseException) -> BaseException:
     """What a group of errors is about: its first error of ours, else the first that is no mere cancellation."""
-    if not isinstance(error, BaseExceptionGroup):
+    if not _is_group(error):
         return error
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    leaves = [root(one) for one in group.exceptions]
+    leaves = [root(one) for one in error.exceptions]
     ours = [leaf for leaf in leaves if isinstance(leaf, MonocoreError)]
     return (ours or leaves)[0]
+
+
+def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    return isinstance(error, BaseExceptionGroup)
 
 
 def status(error: BaseException) -> int:
@@ -51,9 +58,9 @@ def status(error: BaseException) -> int:
     if isinstance(error, MonocoreError):
         return error.exit_status
     if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        return 128 + signal.SIGPIPE
+        return NOBODY_READS
     return FAILED
 
 

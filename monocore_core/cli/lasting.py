@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from types import SimpleNamespace
 
 from monocore_core.cli import values
 from monocore_core.cli.arguments import Parser, Value
 from monocore_core.errors import InvalidInput
 
 
-class Lasting(NamedTuple):
+class Lasting(SimpleNamespace):
     """What is asked of a sandbox that the daemon keeps. No attrs class: its import takes longer than a daemon to answer.
 
     Attributes:
@@ -25,12 +24,31 @@ class Lasting(NamedTuple):
         stop_grace: seconds.
     """
 
-    detach: bool = False
-    remove: bool = False
-    labels: Mapping[str, str] = MappingProxyType({})
-    idle_timeout: float | None = None
-    stop_signal: int = 0
-    stop_grace: float = 10.0
+    detach: bool
+    remove: bool
+    labels: Mapping[str, str]
+    idle_timeout: float | None
+    stop_signal: int
+    stop_grace: float
+
+    def __init__(
+        self,
+        *,
+        detach: bool = False,
+        remove: bool = False,
+        labels: Mapping[str, str] | None = None,
+        idle_timeout: float | None = None,
+        stop_signal: int = 0,
+        stop_grace: float = 10.0,
+    ) -> None:
+        super().__init__(
+            detach=detach,
+            remove=remove,
+            labels=labels or {},
+            idle_timeout=idle_timeout,
+            stop_signal=stop_signal,
+            stop_grace=stop_grace,
+        )
 
 
 def add_lasting(parser: Parser) -> list[argparse.Action]:

@@ -14,6 +14,10 @@ from importlib import import_module
 from monocore_core import __version__
 from monocore_core.cli.globals import Globals
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 PROGRAM = "monocore"
 
 #: Command to (module, or module and function; summary), in the order of the help.
@@ -70,7 +74,18 @@ Command = Callable[[list[str], Globals], int]
 def entry() -> None:
     """The installed program."""
     _open_standard_streams()
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process: without taking the interpreter apart, where that only takes time.
+
+    What asks to be called at the end, or lives in threads and loops of ours, came with modules that thin commands do not import.
+    """
+    if sys.modules.keys() & {"asyncio", "atexit", "threading", "logging"}:
+        sys.exit(status)
+    sys.stderr.flush()  # standard output was flushed, and its loss told
+    os._exit(status)
 
 
 def main(words: Sequence[str]) -> int:
@@ -90,7 +105,7 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _print_version() -> int:

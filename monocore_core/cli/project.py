@@ -156,7 +156,7 @@ def _file(named: str | None, options: Globals) -> Path:
         NotFound: there is none.
     """
     word = named if named is not None else options.config
-    found = find_file(Path(word) if word is not None else None, os.environ, Path.cwd())
+    found = find_file(word, os.environ, str(Path.cwd()))
     if found is None:
         raise NotFound(f"there is no {FILE_NAME} here", hint="name a file: -f FILE")
     return Path.cwd() / found

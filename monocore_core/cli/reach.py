@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from monocore_core import __version__
 from monocore_core.cli.failures import warn
@@ -60,7 +59,7 @@ def place_for(options: Globals) -> Place:
     Raises:
         ConfigError, NotFound: the configuration cannot be read.
     """
-    return place_of(home=options.home, config=options.config, environ=os.environ, cwd=Path.cwd())
+    return place_of(home=options.home, config=options.config, environ=os.environ, cwd=os.getcwd())
 
 
 def reach(options: Globals, *, start: bool = True) -> Api:
@@ -86,7 +85,7 @@ def reach_here(options: Globals, *, start: bool = True) -> Api:
     place = place_for(options)
     if start:
         ensure(place, os.environ)
-    return Api(str(place.socket), _other_version)
+    return Api(place.socket, _other_version)
 
 
 def api_of(remote: Remote) -> Api:

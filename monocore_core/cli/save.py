@@ -123,7 +123,7 @@ def _appearing(target: Path) -> Generator[BinaryIO]:
     if fd is None:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+        with open(fd, "wb") as file:
             yield file
             file.flush()
             os.fsync(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import select
 import sys
 import time
@@ -129,7 +130,7 @@ def _idle(text: str) -> float:
 
 
 def _api(options: Globals) -> Api:
-    return Api(str(place_for(options).socket))
+    return Api(place_for(options).socket)
 
 
 def _status(options: Globals) -> int:
@@ -147,7 +148,7 @@ def _status(options: Globals) -> int:
 def _stop(options: Globals, *, sandboxes: bool) -> int:
     """Have it end, and wait until it has. That there is none is no error, but what an earlier one left running is stopped, too."""
     if sandboxes:
-        if not place_for(options).home.is_dir():
+        if not os.path.isdir(place_for(options).home):
             return 0
         reach_here(options)
     api = _api(options)

@@ -57,11 +57,10 @@ def services_file(parsed: argparse.Namespace, options: Globals) -> Path:
             raise NotFound(f"file {path} does not exist")
         options.config = options.config if options.config is not None else parsed.file
         return path
-    named = Path(options.config) if options.config is not None else None
-    found = find_file(named, os.environ, Path.cwd())
+    found = find_file(options.config, os.environ, str(Path.cwd()))
     if found is None:
         raise NotFound(f"there is no {FILE_NAME} here", hint="name a file: -f FILE")
-    return found
+    return Path(found)
 
 
 def reading_of(parsed: argparse.Namespace, environ: Mapping[str, str]) -> Reading:

@@ -6,18 +6,18 @@ import atexit
 import os
 import termios
 import tty
-from types import TracebackType
-from typing import NamedTuple, Self
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 MAX_SIDE = 65535
 
 
-class WindowSize(NamedTuple):
-    """Of a terminal, in characters."""
-
-    rows: int = 24
-    columns: int = 80
+#: Of a terminal that does not say, rows and columns.
+USUAL = (24, 80)
 
 
 def is_terminal(fd: int) -> bool:
@@ -28,16 +28,16 @@ def is_terminal(fd: int) -> bool:
         return False
 
 
-def terminal_size() -> WindowSize:
-    """Size of the terminal we talk to, in characters; 24 by 80 when there is none or it does not say."""
+def terminal_size() -> tuple[int, int]:
+    """Rows and columns of the terminal we talk to; 24 by 80 when there is none or it does not say."""
     for fd in (STDOUT, STDIN, STDERR):
         try:
             columns, rows = os.get_terminal_size(fd)
         except OSError:
             continue
         if 0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE:
-            return WindowSize(rows, columns)
-    return WindowSize()
+            return rows, columns
+    return USUAL
 
 
 class RawTerminal:

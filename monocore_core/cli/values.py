@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from monocore_core.errors import InvalidInput, NotFound
 from monocore_core.notation.quantity import MAX_BYTES, parse_duration, parse_size
@@ -66,10 +65,10 @@ def parse_setting(text: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def read_env_file(path: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
+def read_env_file(path: str, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Variables of a file in Docker's format: ``NAME=value`` or ``NAME`` a line, ``#`` begins a comment line."""
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb") as stream:
             data = stream.read(MAX_ENV_FILE + 1)
     except FileNotFoundError as error:
         raise NotFound(f"environment file {path} does not exist") from error

@@ -9,7 +9,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from monocore_core import __version__, errors
 from monocore_core.client.connection import Response, Way, exchange
 from monocore_core.client.tables import NOTHING, Table, parse_table, text, texts
-from monocore_core.client.websocket import WebSocket, upgrade
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from monocore_core.client.websocket import WebSocket
 
 #: Seconds for what the daemon answers at once.
 PROMPT = 60.0
@@ -150,6 +153,8 @@ class Api:
         Raises:
             MonocoreError: as :meth:`call`.
         """
+        from monocore_core.client.websocket import WebSocket, upgrade  # noqa: PLC0415 - most commands need none
+
         with self._explained():
             answer = upgrade(self.path, where, PROMPT, self._headers)
             if isinstance(answer, WebSocket):

@@ -10,11 +10,14 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Self
 
 from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, Unauthorized, Unreachable
 from monocore_core.hostcalls.paths import short
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
 
 #: Longest path that a ``sockaddr_un`` holds everywhere, bytes.
 MAX_PATH = 103

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 #: The daemon of this host, which is no context that could be made or removed.
 DEFAULT = "default"
@@ -14,7 +13,7 @@ CURRENT = "current-context"
 
 def config_folder(environ: Mapping[str, str]) -> str:
     """Where this user's configuration is."""
-    base = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or Path('~').expanduser()}/.config"
+    base = environ.get("XDG_CONFIG_HOME") or f"{environ.get('HOME') or os.path.expanduser('~')}/.config"
     return f"{base}/monocore"
 
 

@@ -1,10 +1,12 @@
-"""Where the daemon of a home is: what the command line and the configuration say of it, and nothing more of the configuration."""
+"""Where the daemon of a home is: what the command line and the configuration say of it, and nothing more of the configuration.
+
+Every command asks: paths are texts, since pathlib takes longer to import than a daemon to answer.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import cast
 
 from monocore_core.client.tables import NOTHING, Table, inner, text
 from monocore_core.config.find import find_file, read_file
@@ -22,48 +24,49 @@ class Place:
     Attributes:
         home: absolute.
         socket: absolute.
-        config: the configuration file that says where they are, or None when none does.
+        config: the configuration file that says where they are, absolute, or None when none does.
     """
 
     __slots__ = ("config", "home", "socket")
 
-    def __init__(self, home: Path, socket: Path, config: Path | None = None) -> None:
+    def __init__(self, home: str, socket: str, config: str | None = None) -> None:
         self.home = home
         self.socket = socket
         self.config = config
 
 
-def place_of(*, home: str | None, config: str | None, environ: Mapping[str, str], cwd: Path) -> Place:
+def place_of(*, home: str | None, config: str | None, environ: Mapping[str, str], cwd: str) -> Place:
     """The daemon that a command line means; the same home as :func:`monocore_core.config.load.load_settings` finds.
 
     Args:
         home: of the flag, or None.
         config: of the flag, or None.
         environ: the process's environment.
-        cwd: the current folder.
+        cwd: the current folder, absolute.
 
     Raises:
         ConfigError, NotFound: the configuration file cannot be read, or is not there.
     """
-    file = find_file(Path(config) if config is not None else None, environ, cwd)
+    file = find_file(config, environ, cwd)
     table = _parse(file) if file is not None else NOTHING
     named = environ.get("MONOCORE_HOME")
+    join, full = os.path.join, os.path.expanduser
     if home is not None:
-        found = cwd / Path(home).expanduser()
+        found = join(cwd, full(home))
     elif named:
-        found = cwd / named
+        found = join(cwd, named)
     else:
-        base = file.parent if file is not None else cwd
-        found = cwd / base / Path(text(table, "home") or DEFAULT_HOME).expanduser()
-    socket = found / (text(inner(table, "daemon"), "socket") or SOCKET)
+        base = os.path.dirname(file) if file is not None else cwd
+        found = join(cwd, base, full(text(table, "home") or DEFAULT_HOME))
+    socket = join(found, text(inner(table, "daemon"), "socket") or SOCKET)
     says = config is not None or "home" in table or "daemon" in table
-    return Place(found, socket, (cwd / file) if file is not None and says else None)
+    return Place(found, socket, join(cwd, file) if file is not None and says else None)
 
 
-def _parse(file: Path) -> Table:
+def _parse(file: str) -> Table:
     import tomllib  # noqa: PLC0415 - most runs have no configuration
 
     try:
-        return cast("Table", tomllib.loads(read_file(file)))
+        return tomllib.loads(read_file(file))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from error

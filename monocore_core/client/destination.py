@@ -6,7 +6,6 @@ Light: every command asks. What a remote daemon needs beside is imported when th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from monocore_core.client.current import DEFAULT, config_folder, read_current
 from monocore_core.client.remote import Remote
@@ -136,7 +135,7 @@ def read_token(file: str) -> str:
         NotFound: there is no such file. InvalidInput: it cannot be read, or holds none.
     """
     try:
-        with open(0 if file == "-" else Path(file), "rb", closefd=file != "-") as stream:
+        with open(0 if file == "-" else file, "rb", closefd=file != "-") as stream:
             data = stream.read(MAX_TOKEN + 1)
     except FileNotFoundError:
         raise NotFound(f"token file {file} does not exist") from None

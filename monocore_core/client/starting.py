@@ -7,13 +7,10 @@ its problem as a line of JSON. Clients that start one at the same time take turn
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import select
 import sys
 import time
 from collections.abc import Generator, Mapping
-from pathlib import Path
 
 from monocore_core.client.api import problem
 from monocore_core.client.connection import NobodyListens, connect
@@ -59,18 +56,20 @@ def ensure(place: Place, environ: Mapping[str, str]) -> None:
 
 def _listens(place: Place) -> bool:
     try:
-        connect(str(place.socket)).close()
+        connect(place.socket).close()
     except NobodyListens:
         return False
     return True
 
 
 @contextlib.contextmanager
-def _turn(home: Path) -> Generator[None]:
+def _turn(home: str) -> Generator[None]:
     """Held by one client at a time; whoever has it gives it back within its own deadline."""
+    import fcntl  # noqa: PLC0415 - only who starts a daemon pays for it
+
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        _make_folder(home)
+        fd = os.open(f"{home}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StorageError(
             f"cannot use the home folder {home}: {error.strerror}", hint="name another: --home"
@@ -111,19 +110,19 @@ def _spawn(place: Place, environ: Mapping[str, str], writer: int) -> None:
         "monocore_core",
         "serve",
         "--home",
-        str(place.home),
+        place.home,
         "--idle-exit",
         str(IDLE_EXIT),
     ]
     if place.config is not None:
-        words += ["--config", str(place.config)]
+        words += ["--config", place.config]
     try:
-        _make_room(place.home / LOG)
+        _make_room(_log(place))
         log = os.open(
-            place.home / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            _log(place), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
     except OSError as error:
-        raise StorageError(f"cannot write {place.home / LOG}: {error.strerror}") from error
+        raise StorageError(f"cannot write {_log(place)}: {error.strerror}") from error
     try:
         started = subprocess.Popen(
             words,
@@ -147,15 +146,28 @@ def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in VARIABLES}
 
 
-def _make_room(log: Path) -> None:
+def _make_folder(home: str) -> None:
+    """Ours alone; the folders above it, where they are not there, as the umask has them."""
+    with contextlib.suppress(FileExistsError):
+        os.makedirs(os.path.dirname(home) or ".", exist_ok=True)
+        os.mkdir(home, 0o700)
+
+
+def _log(place: Place) -> str:
+    return f"{place.home}/{LOG}"
+
+
+def _make_room(log: str) -> None:
     """A log that has grown long becomes the one before, whose own is given up."""
     with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > MAX_LOG:
-            log.replace(log.with_suffix(".log.1"))
+        if os.stat(log).st_size > MAX_LOG:
+            os.replace(log, f"{log}.1")
 
 
 def _hear(reader: int, deadline: float) -> bytes:
     """The line that the daemon says."""
+    import select  # noqa: PLC0415 - only who starts a daemon pays for it
+
     said = bytearray()
     poll = select.poll()
     poll.register(reader, select.POLLIN)
@@ -177,12 +189,12 @@ def _problem(said: bytes, place: Place) -> MonocoreError:
         with contextlib.suppress(Corrupt):
             return problem(parse_table(said))
     last = ""
-    with contextlib.suppress(OSError, IndexError), (place.home / LOG).open("rb") as stream:
+    with contextlib.suppress(OSError, IndexError), open(_log(place), "rb") as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - 4096))
         last = stream.read().decode("utf-8", "replace").strip().splitlines()[-1]
     return MachineError(
         f"the daemon did not start{f': {last.removeprefix(_ERROR)}' if last else ''}",
-        hint=f"see {place.home / LOG}",
+        hint=f"see {_log(place)}",
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from monocore_core.errors import Corrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 Table = Mapping[str, object]
 NOTHING: Table = {}
@@ -22,9 +25,14 @@ def parse_table(data: bytes) -> Table:
         found: object = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Corrupt("the daemon's answer is not JSON", hint="is it a daemon of monocore?") from error
-    if not isinstance(found, dict):
+    if not is_table(found):
         raise Corrupt("the daemon's answer is not a JSON object", hint="is it a daemon of monocore?")
-    return cast("Table", found)
+    return found
+
+
+def is_table(value: object) -> TypeGuard[Table]:
+    """Whether it is an object of JSON, or a table of TOML."""
+    return isinstance(value, dict)
 
 
 def text(table: Table, key: str, default: str = "") -> str:
@@ -52,7 +60,7 @@ def flag(table: Table, key: str) -> bool:
 
 def table(value: object) -> Table:
     """``value`` when it is a table, else an empty one."""
-    return cast("Table", value) if isinstance(value, dict) else NOTHING
+    return value if is_table(value) else NOTHING
 
 
 def inner(outer: Table, key: str) -> Table:
@@ -62,7 +70,7 @@ def inner(outer: Table, key: str) -> Table:
 
 def tables(outer: Table, key: str) -> list[Table]:
     """The tables in a list."""
-    return [cast("Table", one) for one in items(outer.get(key)) if isinstance(one, dict)]
+    return [one for one in items(outer.get(key)) if is_table(one)]
 
 
 def texts(outer: Table, key: str) -> list[str]:
@@ -72,4 +80,8 @@ def texts(outer: Table, key: str) -> list[str]:
 
 def items(value: object) -> Sequence[object]:
     """``value`` when it is a list, else an empty one."""
-    return cast("list[object]", value) if isinstance(value, list) else ()
+    return value if _is_list(value) else ()
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)

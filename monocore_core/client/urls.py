@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from monocore_core.errors import InvalidInput
 
 #: The port of a URL that has none.
@@ -11,7 +9,7 @@ PORT = 3456
 _HINT = f"for example https://host:{PORT}, or unix:///path/of/a/socket"
 
 
-class Url(NamedTuple):
+class Url:
     """Where a daemon is.
 
     Attributes:
@@ -21,10 +19,13 @@ class Url(NamedTuple):
         path: of the Unix socket, absolute; else "".
     """
 
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
+    __slots__ = ("host", "path", "port", "scheme")
+
+    def __init__(self, scheme: str, host: str = "", port: int = 0, path: str = "") -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
 
     @property
     def authority(self) -> str:

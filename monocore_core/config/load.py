@@ -72,7 +72,8 @@ def load_settings(
         ConfigError: with every problem of the file, its paths named.
         NotFound: ``file`` or ``$MONOCORE_CONFIG`` names a file that does not exist.
     """
-    source = find_file(file, environ, cwd)
+    found = find_file(str(file) if file is not None else None, environ, str(cwd))
+    source = Path(found) if found is not None else None
     raw: dict[str, object] = _read(source) if source else {}
     for path, text in {**_from_environment(environ), **(overrides or {})}.items():
         _set(raw, path, text)
@@ -112,7 +113,7 @@ def _plain(raw: Table) -> _File | None:
 
 
 def _read(path: Path) -> dict[str, object]:
-    text = read_file(path)
+    text = read_file(str(path))
     try:
         return dict(tomli.loads(text))
     except (ValueError, RecursionError) as error:  # ValueError also of a number with thousands of digits

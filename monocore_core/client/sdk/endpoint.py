@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
-from pathlib import Path
 
 from attrs import field, frozen
 
@@ -94,9 +93,9 @@ def endpoint_of(
 
     around = os.environ if environ is None else environ
     wanted = None if home is None else os.fspath(home)
-    place = place_of(home=wanted, config=None, environ=around, cwd=Path.cwd())
+    place = place_of(home=wanted, config=None, environ=around, cwd=os.getcwd())
     ensure(place, around)
-    return Endpoint(path=str(place.socket), token=token or "")
+    return Endpoint(path=place.socket, token=token or "")
 
 
 def _remote(url: str, token: str, tls: ssl.SSLContext | None) -> Endpoint:

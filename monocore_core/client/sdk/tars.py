@@ -22,7 +22,7 @@ def pack(source: Path, stream: IO[bytes]) -> None:
     """
     with _storage(f"pack {source}"):
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for name in sorted(os.listdir(source)):  # noqa: PTH208 - names, not paths
+            for name in sorted(os.listdir(source)):
                 tar.add(source / name, arcname=name, filter=_owned_by_root)
         stream.seek(0)
 

@@ -107,7 +107,7 @@ def test_detection(terminal: tuple[int, int]) -> None:
 def test_size_is_that_of_the_terminal(terminal: tuple[int, int]) -> None:
     _, theirs = terminal
     termios.tcsetwinsize(theirs, (41, 123))
-    code = "from monocore_core.cli.terminal import terminal_size as s; print(s().rows, s().columns, file=__import__('sys').stderr)"
+    code = "from monocore_core.cli.terminal import terminal_size as s; print(*s(), file=__import__('sys').stderr)"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         stdin=theirs,
@@ -120,7 +120,7 @@ def test_size_is_that_of_the_terminal(terminal: tuple[int, int]) -> None:
 
 
 def test_size_without_a_terminal_is_the_usual_one() -> None:
-    code = "from monocore_core.cli.terminal import terminal_size as s; print(s().rows, s().columns)"
+    code = "from monocore_core.cli.terminal import terminal_size as s; print(*s())"
     ended = subprocess.run(
         [sys.executable, "-c", code],
         stdin=subprocess.DEVNULL,
@@ -130,4 +130,4 @@ def test_size_without_a_terminal_is_the_usual_one() -> None:
         start_new_session=True,
     )
     assert ended.stdout.split() == [b"24", b"80"]
-    assert terminal_size().rows > 0
+    assert terminal_size()[0] > 0

@@ -205,7 +205,7 @@ def test_a_variable_without_value_is_passed_on_when_it_is_set_here() -> None:
 def test_env_file_as_docker_reads_it(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_bytes(b"\xef\xbb\xbf# comment\n\nA=1\n  B=two words \r\nHERE\nGONE\nC='quoted'\nD=\xff\n")
-    found = values.read_env_file(file, {"HERE": "yes"})
+    found = values.read_env_file(str(file), {"HERE": "yes"})
     assert found == ("A=1", "B=two words ", "HERE=yes", "C='quoted'", "D=\udcff")
 
 
@@ -214,15 +214,15 @@ def test_env_file_names_the_wrong_line(tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "env"
     file.write_bytes(b"OK=1\n" + line + b"\n")
     with pytest.raises(InvalidInput, match="line 2"):
-        values.read_env_file(file, {})
+        values.read_env_file(str(file), {})
 
 
 def test_env_file_is_bounded_and_must_exist(tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(b"#" * (values.MAX_ENV_FILE + 1))
     with pytest.raises(InvalidInput, match="larger"):
-        values.read_env_file(large, {})
+        values.read_env_file(str(large), {})
     with pytest.raises(NotFound, match="does not exist"):
-        values.read_env_file(tmp_path / "nix", {})
+        values.read_env_file(str(tmp_path / "nix"), {})
     with pytest.raises(InvalidInput, match="cannot be read"):
-        values.read_env_file(tmp_path, {})
+        values.read_env_file(str(tmp_path), {})

@@ -40,20 +40,21 @@ def test_the_home_is_that_of_the_settings(
     write(tmp_path / "cwd/monocore.toml", toml)
     monkeypatch.chdir(tmp_path / "cwd")
     cwd, variables = tmp_path / "cwd", {"HOME": str(tmp_path), **environ}
-    place = place_of(home=flag, config=None, environ=variables, cwd=cwd)
-    assert place.home.is_absolute()
+    place = place_of(home=flag, config=None, environ=variables, cwd=str(cwd))
+    home = Path(place.home)
+    assert home.is_absolute()
     overrides = {} if flag is None else {"MONOCORE_HOME": str(cwd / flag)}
-    assert place.home == load_settings(environ={**variables, **overrides}, cwd=cwd).home
-    assert place.socket == place.home / ("s" if "socket" in toml else "monocore.sock")
-    assert place.config == (cwd / "monocore.toml" if toml else None)
+    assert home == load_settings(environ={**variables, **overrides}, cwd=cwd).home
+    assert Path(place.socket) == home / ("s" if "socket" in toml else "monocore.sock")
+    assert place.config == (str(cwd / "monocore.toml") if toml else None)
 
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        place_of(home=None, config=str(tmp_path / "none"), environ={}, cwd=tmp_path)
+        place_of(home=None, config=str(tmp_path / "none"), environ={}, cwd=str(tmp_path))
     for text in ("home = ", "a = " + "[" * 5000):
         with pytest.raises(ConfigError):
-            place_of(home=None, config=str(write(tmp_path / "x.toml", text)), environ={}, cwd=tmp_path)
+            place_of(home=None, config=str(write(tmp_path / "x.toml", text)), environ={}, cwd=str(tmp_path))
 
 
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
@@ -87,7 +88,7 @@ def test_what_a_daemon_says_instead_of_being_ready(
     script: str, kind: type[Exception], brief: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = fake(tmp_path, monkeypatch, script)
-    place = place_of(home=str(home), config=None, environ={}, cwd=tmp_path)
+    place = place_of(home=str(home), config=None, environ={}, cwd=str(tmp_path))
     with pytest.raises(kind, match=brief):
         ensure(place, os.environ)
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -96,6 +97,6 @@ def test_what_a_daemon_says_instead_of_being_ready(
 
 def test_a_home_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    place = place_of(home=str(tmp_path / "file/home"), config=None, environ={}, cwd=tmp_path)
+    place = place_of(home=str(tmp_path / "file/home"), config=None, environ={}, cwd=str(tmp_path))
     with pytest.raises(StorageError, match="home folder"):
         ensure(place, os.environ)
