@@ -214,10 +214,12 @@ def _takes_next(word: str, valued: set[str]) -> bool:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or ""."""
+    """The known word that was probably meant, or "": the only one that begins so, or else the most alike."""
     import difflib  # takes longer than most words to be right
 
-    return next(iter(difflib.get_close_matches(word, list(known), 1, 0.6)), "")
+    known = list(known)
+    beginning = [one for one in known if one.startswith(word)] if len(word.lstrip("-")) > 1 else []
+    return beginning[0] if len(beginning) == 1 else next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
 
 
 def _option_strings(help_text: str) -> set[str]:

@@ -132,7 +132,9 @@ class Session:
         return self._operations[identity]
 
     def forget(self, operation: Operation) -> None:
-        """Let the agent free what it keeps for it; frames still under way are ignored."""
+        """Let the agent free what it keeps for it; frames still under way are ignored, and what somebody still sends is discarded."""
+        if operation.credit is not None:
+            operation.credit.close()  # no more of it can come: an agent may have left out to say so
         if self._operations.pop(operation.id, None) is not None and self.failure is None:
             self.send(Kind.CLOSE, operation.id)
 

@@ -12,10 +12,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from attrs import evolve
 from monocore_layer_erofs.build import Job, build
 from monocore_layer_erofs.options import ErofsOptions
 from monocore_layer_erofs.record import Record
 
+from monocore_core.erofs import (
+    OWN_DATA,
+    Chunks,
+    Limits,
+    Node,
+    block,
+    character,
+    directory,
+    fifo,
+    plan,
+    regular,
+    render,
+    symlink,
+)
 from monocore_core.layertar import EntryKind
 from monocore_core.model.digest import Digest
 from monocore_core.model.image import Layer
@@ -37,13 +52,32 @@ _NAMES: Final = (
     b".wh.a",
     b".wh.b",
     b".wh..wh..opq",
+    b"y" * 200,
 )
-_XATTRS: Final = (
-    (b"SCHILY.xattr.user.x", b"1"),
-    (b"SCHILY.xattr.security.capability", bytes(20)),
-    (b"SCHILY.xattr.system.posix_acl_access", bytes(44)),
-    (b"SCHILY.xattr.trusted.overlay.opaque", b"y"),
-    (b"SCHILY.xattr.user.long", b"v" * 3000),
+_USER, _CAPABILITY, _ACL, _OPAQUE = (
+    (b"user.x", b"1"),
+    (b"security.capability", bytes(20)),
+    (b"system.posix_acl_access", bytes(44)),
+    (b"trusted.overlay.opaque", b"y"),
+)
+#: What an entry may have beside, by a number of four bits.
+_XATTRS: Final[tuple[tuple[tuple[bytes, bytes], ...], ...]] = (
+    (),
+    (_USER,),
+    (_CAPABILITY,),
+    (_ACL,),
+    (_OPAQUE,),
+    (_USER, _CAPABILITY),
+    (_ACL, _CAPABILITY),
+    (_USER, _ACL, _OPAQUE),
+    ((b"user.long", b"v" * 3000),),
+    ((b"user." + b"n" * 260, b"v"),),
+    ((b"user.value", b"v" * 70_000),),
+    tuple((b"user.%d" % number, b"v" * 60_000) for number in range(5)),
+    ((b"com.apple.quarantine", b"v"), _USER),
+    ((b"user.", b"v"),),
+    ((b"system.other", b""),),
+    ((b"system.posix_acl_default", b""),),
 )
 
 
@@ -55,9 +89,16 @@ _OPTIONS: Final = (
 
 
 def run(data: bytes) -> None:
-    """A byte that says how tight the bounds are, and entries of up to four layers, each a few bytes; see :func:`_entry`."""
+    """A byte that says how tight the bounds are, and entries of up to four layers, each a few bytes; see :func:`_entry`.
+
+    With its highest bit: a tree that no layers made; see :func:`_tree`.
+    """
     taken = Taken(data)
-    options = _OPTIONS[taken.byte() % len(_OPTIONS)]
+    first = taken.byte()
+    if first & 0x80:
+        _made_by_hand(taken)
+        return
+    options = _OPTIONS[first % len(_OPTIONS)]
     with tempfile.TemporaryDirectory(dir=_folder(), prefix="monocore-fuzz-") as name:
         folder = Path(name)
         layers = [_store(folder, tar) for tar in _layers(taken)]
@@ -66,6 +107,56 @@ def run(data: bytes) -> None:
         with refusals():
             made = build(Job(layers, work, work, options, _nothing, _go_on))
             _judge(made, layers)
+
+
+def _made_by_hand(taken: Taken) -> None:
+    """What a program that uses the writer may give it; a tree that is none is its error, and raises ValueError."""
+    limits = taken.pick((Limits(), Limits(inodes=3), Limits(size=3000)))
+    try:
+        with refusals():
+            end, name = taken.pick((0, 1 << 20, 1 << 33)), b"n" * taken.byte()
+            layout = plan(_tree(taken), limits)
+            starts = dict.fromkeys(layout.sources, layout.blocks)
+            made = render(layout, starts, end=end, name=name)
+            if not end:
+                assert sum(1 for _ in _inodes(Image(bytes(made)))) == len(layout.nodes)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017 - not under pytest
+
+
+def _tree(taken: Taken) -> Node:
+    """A root, and what is in it: each thing with a name of any length, numbers out of range, or several names."""
+    made: list[Node] = []
+    root = taken.pick((directory(), regular(b""), evolve(directory(), nid=1)))
+    while taken.left:
+        kind, name = taken.byte() % 8, taken.pick((b"a", b"b", b"c"))
+        name *= 1 + taken.number() % 300
+        words = taken.part(taken.number() % 5000)
+        if kind == 0 and made:
+            node = taken.pick(made)
+        elif kind == 1:
+            node = symlink(words)
+        elif kind == 2:
+            node = taken.pick((character, block))(taken.pick(_NUMBERS), taken.pick(_NUMBERS))
+        elif kind == 3:
+            chunks = Chunks(taken.byte() % 40, ((0, 1), None) * (taken.byte() % 20))
+            node = evolve(regular(b""), size=taken.number(), chunks=chunks)
+        elif kind == 4:
+            node = evolve(regular(words), size=taken.pick((len(words), 3)), source=taken.pick((OWN_DATA, 0)))
+        elif kind == 5:
+            node = evolve(fifo(), uid=taken.pick(_NUMBERS), gid=taken.pick(_NUMBERS))
+        elif kind == 6:
+            node = evolve(fifo(), xattrs=dict(taken.pick(_XATTRS)))
+        else:
+            node = directory({b"x" * n: fifo() for n in range(1, 1 + taken.byte() % 60)})
+        (root.children if root.children is not None else {})[name] = node
+        if node.children is None:
+            made.append(node)
+    return root
+
+
+#: In range, and not.
+_NUMBERS: Final = (0, 5, -1, 1 << 20, (1 << 32) - 1, 1 << 32)
 
 
 @functools.cache
@@ -107,7 +198,7 @@ def _path(taken: Taken) -> bytes:
 
 
 def _entry(act: int, taken: Taken) -> bytes:
-    """A member: its kind by the lower half of ``act``, PAX attributes by the upper one."""
+    """A member: its kind by the lower half of ``act``, extended attributes by the upper one."""
     kind, extra = act % 16, act >> 4
     path = _path(taken)
     before = b""
@@ -115,7 +206,8 @@ def _entry(act: int, taken: Taken) -> bytes:
         before += pax((b"path", path))
         path = path[:90]
     if extra:
-        before += pax(*(pair for bit, pair in enumerate(_XATTRS) if extra >> bit & 1), (b"mtime", b"-1.25"))
+        names = ((b"SCHILY.xattr." + name, value) for name, value in _XATTRS[extra])
+        before += pax(*names, (b"mtime", b"-1.25"))
     return before + _member(kind, path, taken)
 
 
@@ -131,6 +223,10 @@ def _member(kind: int, path: bytes, taken: Taken) -> bytes:
         found = header(path, b"6")
     elif kind == 11:
         found = _sparse(path, taken)
+    elif kind == 12:
+        found = pax((b"linkpath", b"/t" * (taken.number() % 2500))) + header(path, b"2")
+    elif kind == 13:  # the root itself
+        found = header(b".", b"5" if taken.byte() & 1 else b"0")
     else:
         found = header(path, b"5", mode=taken.number(), uid=taken.number(), gid=taken.number())
     return found
@@ -226,6 +322,7 @@ def seeds() -> Iterator[bytes]:
     """Each kind of entry, over one another, within wide bounds and tight ones."""
     for bound in range(len(_OPTIONS)):
         yield from (bytes([bound]) + entries for entries in _shapes())
+    yield from _by_hand()
 
 
 def _shapes() -> Iterator[bytes]:
@@ -255,7 +352,57 @@ def _shapes() -> Iterator[bytes]:
         yield folder + bytes([1]) + two + b"y\x09\0\x0f" + bytes([1, 1, 0, mark]) + b"x\0\0\x0f"
     for name in (4, 6, 7, 8):
         yield bytes([5, 0, name]) + b"\xed\x01\0\0\0\0" + bytes([1, 1, name, 0]) + b"z\xff\xff"
-    yield b"".join(bytes([1, 0, name]) + b"x\x01\x02" for name in range(8))
+    yield b"".join(bytes([1, 0, name]) + b"x\x01\x02" for name in (*range(8), 12))
+    yield from _ways(folder)
+    for extra in range(1, len(_XATTRS)):
+        yield bytes([extra << 4 | 1]) + one + b"x\x05\x00"
+    for length in (0, 100, 240, 300, 2200):  # of symlinks' targets, in twos
+        yield bytes([12]) + one + struct.pack("<H", length)
+    yield bytes([13, 0, 0, 1]) + file
+    yield bytes([13, 0, 0, 0]) + file
+
+
+def _by_hand() -> Iterator[bytes]:
+    """Trees, each with one thing that is in order, or out of it."""
+    for limits in range(3):
+        yield bytes([0x80, limits, 0, 0, 0]) + b"".join(_thing(7, bytes([59]), name=n) for n in (1, 2, 3, 4))
+    for root in (1, 2):
+        yield bytes([0x80, 0, 0, 0, root])
+    for end, name in ((1, 3), (2, 0), (0, 17)):
+        yield bytes([0x80, 0, end, name, 0]) + _thing(5, b"\0\0")
+    things = [_thing(1, words=b"t" * size) for size in (0, 9, 480, 4100)]
+    things += [
+        _thing(2, bytes([which, *numbers]))
+        for which in (0, 1)
+        for numbers in ((1, 1), (2, 1), (1, 2), (5, 0))
+    ]
+    things += [_thing(3, bytes([bits, many]) + b"\0\x10") for bits, many in ((0, 4), (1, 2), (33, 0), (3, 1))]
+    things += [_thing(4, bytes([size, source]), words=b"words") for size in (0, 1) for source in (0, 1)]
+    things += [_thing(5, bytes([uid, gid])) for uid in (1, 4, 5) for gid in (0, 2)]
+    things += [_thing(6, bytes([which])) for which in range(len(_XATTRS))]
+    things += [_thing(5, b"\0\0", name=260)]
+    yield from (bytes([0x80, 0, 0, 0, 0]) + thing for thing in things)
+    yield bytes([0x80, 0, 0, 0, 0]) + things[1] + _thing(0, b"\0", name=3)
+
+
+def _thing(kind: int, more: bytes = b"", *, words: bytes = b"", name: int = 1) -> bytes:
+    return bytes([kind, 0]) + struct.pack("<H", name - 1) + struct.pack("<H", len(words)) + words + more
+
+
+def _ways(folder: bytes) -> Iterator[bytes]:
+    """Files behind symlinks: absolute ones, ones that lead up, around, and nowhere."""
+    a, b, up, end = 0, 1, 8, 0
+
+    def link(name: int, *target: int, absolute: bool = False) -> bytes:
+        way = bytes([len(target) - 1, *target])
+        return bytes([6, 0, name]) + way + way + bytes([1 if absolute else 0])
+
+    behind = bytes([1, 1, b, a]) + b"x\x05\x00"
+    for made in (link(b, a, absolute=True), link(b, a), link(b, up, a), link(b, b), link(b, a, up, a)):
+        yield folder + made + behind + b"\x0f" + behind
+        yield folder + made + bytes([7, 0, 2, 1, b, a, 1, b, a, end]) + behind
+    yield folder + link(b, a, up) + link(2, b, a) + bytes([1, 1, 2, 3]) + b"x\x05\x00"
+    yield bytes([1, 0, a]) + b"x\x05\x00" + bytes([1, 1, a, b]) + b"x\x05\x00"
 
 
 TARGET = Target(
@@ -273,5 +420,5 @@ TARGET = Target(
         "monocore_layer_erofs.sparse",
     ),
     aside=("self_contained", "regular", "directory"),
-    longest=600,
+    longest=6000,
 )

@@ -11,13 +11,25 @@ from attrs import define, field
 
 from monocore_core.guest.client import Guest
 from monocore_core.guest.streams import ByteStream
-from monocore_core.guest.wire import PADDING, VERSION, WELCOME_MAGIC, WINDOW, Kind, encode_frame, put
+from monocore_core.guest.wire import (
+    MAX_PAYLOAD,
+    PADDING,
+    VERSION,
+    WELCOME_MAGIC,
+    WINDOW,
+    Kind,
+    encode_frame,
+    put,
+)
 from monocore_core.model.guest import GuestSetup, ProcessSpec, RootDisk, TerminalSize
 from scripts.fuzz.target import Taken, Target, refusals
 
 _SETUP = GuestSetup(root=RootDisk("r", "erofs"), hostname="h", entropy=bytes(32), time_ns=1)
 #: Seconds within which everything must have ended once the guest has closed its end.
 _PATIENCE: Final = 20.0
+#: Something else than a welcome, of which a host takes 16 MiB; and how many a few bytes of input can become.
+_NOTHING: Final = bytes(1 << 20)
+_MANY: Final = 300
 _LOOP = asyncio.new_event_loop()
 _stray: list[object] = []
 _LOOP.set_exception_handler(lambda _, context: _stray.append(context.get("exception") or context["message"]))
@@ -31,7 +43,7 @@ class _Agent:
     token: int = 0
     nonce: bytes = b""
     pieces: list[bytes] = field(factory=list[bytes])
-    greeted: bool = False
+    broken: bool = False
 
     async def write(self, *chunks: bytes | bytearray | memoryview) -> None:
         if not self.nonce:
@@ -43,6 +55,8 @@ class _Agent:
         del limit
         for _ in range(6):  # whoever waits has time to ask
             await asyncio.sleep(0)
+        if self.broken and not self.pieces:
+            raise ConnectionResetError("by the guest")
         return self.pieces.pop(0) if self.pieces else b""
 
     async def aclose(self) -> None:
@@ -51,30 +65,41 @@ class _Agent:
     def _words(self) -> Iterator[bytes]:
         taken = self.taken
         flags, ready, adopted = taken.byte(), taken.byte(), taken.byte()
+        if flags & 32:
+            adopted *= 100
         version = VERSION + (flags >> 6 & 1)
         head = struct.pack(
             "<HHIIQQ", version, ready & 1, 1 + (ready >> 1), adopted, taken.byte(), taken.byte()
         )
         welcome = WELCOME_MAGIC + self.nonce + head
         if flags & 1:  # as it stands
-            yield b"" if flags & 2 else welcome
+            yield from (_NOTHING,) * 17 if flags & 2 else (welcome,)
             yield taken.rest()
             return
+        if flags & 4:
+            yield b"what was under way" + welcome[:21]
+            welcome = welcome[21:]
         yield welcome
         words = bytearray()
         while taken.left:
             kind, channel, identity = taken.byte(), taken.byte(), taken.byte()
             payload = taken.part(taken.number(2))
-            frame = encode_frame(self.token, Kind.DATA, identity, payload, channel & 0x7F)
-            words += bytes([kind]) + frame[1:]
+            if channel & 0x40:
+                payload = (payload * _MANY)[:MAX_PAYLOAD]
+            frame = encode_frame(self.token, Kind.DATA, identity, payload, channel & 0x1F)
+            words += (bytes([kind]) + frame[1:]) * (_MANY if channel & 0x20 else 1)
             if channel & 0x80:
                 yield bytes(words)
                 words.clear()
         yield bytes(words)
+        self.broken = bool(flags & 8)
 
 
 def run(data: bytes) -> None:
-    """Three bytes that shape the welcome, two of its numbers, then frames (kind, channel, id, length, payload) or bytes as they are."""
+    """Three bytes that shape the welcome, two of its numbers, then frames (kind, channel, id, length, payload) or bytes as they are.
+
+    Of a channel the highest bit ends a read, the next makes a payload long, the third many frames of one.
+    """
     _stray.clear()
     _LOOP.run_until_complete(_session(_Agent(Taken(data))))
     if _stray:
@@ -99,9 +124,9 @@ async def _tried(ask: Callable[[], Awaitable[object]]) -> None:
         await ask()
 
 
-async def _read(stream: ByteStream) -> None:
+async def _read(stream: ByteStream, limit: int = 64 * 1024) -> None:
     with refusals():
-        while await stream.read():
+        while await stream.read(limit):
             pass
 
 
@@ -130,7 +155,7 @@ async def _spawned(guest: Guest, spec: ProcessSpec) -> None:
     process = await guest.spawn(spec)
     try:
         await process.write_stdin(bytes(WINDOW + 9) if spec.terminal is None else b"words")
-        await asyncio.gather(_read(process.stdout), _read(process.stderr))
+        await asyncio.gather(_read(process.stdout), _read(process.stderr, 1000))
         await process.resize(TerminalSize(1, 1))
         await process.signal(9)
         await process.wait()
@@ -298,6 +323,23 @@ def seeds() -> Iterator[bytes]:
     ):
         yield head + wrong
     yield head + _frame(Kind.STARTED, _KEPT) + _frame(Kind.END, _KEPT) + _frame(Kind.GOODBYE, 0)
+    yield from _excesses(head, adopted)
+
+
+def _excesses(head: bytes, adopted: bytes) -> Iterator[bytes]:
+    """Welcomes in pieces and of nobody, what is said twice, and much of it."""
+    for flags in (4, 8, 32, 3):
+        yield bytes([flags, 9, 200, 0, 0]) + _frame(Kind.GOODBYE, 0)
+    twice = _frame(Kind.ADOPTED, 3, adopted)
+    yield b"\0\x09\2\0\0" + twice + twice
+    yield b"\0\x09\2\0\0" + twice + _frame(Kind.ADOPTED, 4, _numbers(5, 100, 6))
+    ended = _frame(Kind.EXITED, _RUN, _numbers(3, 0, 0))
+    yield head + _frame(Kind.STARTED, _RUN, flush=True) + ended + ended
+    yield head + bytes([Kind.GOODBYE, 0x20, 0, 0, 0])
+    for channel in (0x41, 0x42, 0x21, 0x22):
+        words = struct.pack("<BBBH", Kind.DATA, channel, _RUN, 200) + b"x" * 200
+        ends = _frame(Kind.END, _RUN, b"", 1) + _frame(Kind.END, _RUN, b"", 2)
+        yield head + _frame(Kind.STARTED, _RUN, flush=True) + words * 3 + ends + ended
 
 
 TARGET = Target(

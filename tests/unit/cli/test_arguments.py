@@ -79,8 +79,8 @@ def test_values_are_parsed_and_refusals_name_the_flag() -> None:
     ("words", "brief", "hint"),
     [
         (["--memry", "1g"], "unknown flag: --memry", "did you mean --memory?"),
+        (["--mem", "1g"], "unknown flag: --mem", "did you mean --memory?"),
         (["-x"], "unknown flag: -x", "'monocore test --help'"),
-        (["--mem", "1g"], "unknown flag: --mem", "--help"),
         (["-m"], "-m/--memory: expected one argument", "--help"),
         (["word"], "unexpected word: word", "--help"),
     ],

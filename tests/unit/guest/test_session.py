@@ -22,6 +22,7 @@ from monocore_core.guest.wire import (
     encode_frame,
     put,
 )
+from monocore_core.model.guest import ProcessSpec
 
 
 class Agent:
@@ -204,3 +205,19 @@ async def test_a_process_is_reported_once() -> None:
     agent.say(agent.frame(Kind.ADOPTED, 1) * 2)
     with pytest.raises(GuestError, match="twice"):
         await opening
+
+
+async def test_who_writes_to_a_process_that_has_ended_does_not_wait_for_ever() -> None:
+    agent = Agent()
+    guest = await Guest.open(agent, timeout=5)
+    spawning = asyncio.create_task(guest.spawn(ProcessSpec(argv=("x",), stdin=True)))
+    await asyncio.sleep(0)
+    agent.say(agent.frame(Kind.STARTED, 1))
+    process = await spawning
+    writing = asyncio.create_task(process.write_stdin(bytes(WINDOW + 1)))
+    ends = (agent.frame(Kind.END, 1, b"", channel) for channel in (Channel.OUT, Channel.ERR))
+    agent.say(b"".join((*ends, agent.frame(Kind.EXITED, 1, put(1, 0)))))  # and not a word about its input
+    async with asyncio.timeout(60):
+        await writing
+        assert (await process.wait()).code == 0
+    await guest.aclose()
