@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+#: argparse would look for translations of its words, of which there are none; that takes as long as everything else it does.
+vars(argparse)["_"] = str
+
+
 class UsageError(InvalidInput):
     """The words of a command line make no sense."""
 
@@ -219,7 +223,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     known = list(known)
     beginning = [one for one in known if one.startswith(word)] if len(word.lstrip("-")) > 1 else []
-    return beginning[0] if len(beginning) == 1 else next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
+    return (
+        beginning[0]
+        if len(beginning) == 1
+        else next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
+    )
 
 
 def _option_strings(help_text: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from types import SimpleNamespace
 
 from monocore_core.cli import terminal, values
 from monocore_core.cli.lasting import Lasting, lasting_of
@@ -12,7 +12,7 @@ from monocore_core.cli.networks import asks_network
 from monocore_core.client.tables import Table
 
 
-class Asked(NamedTuple):
+class Asked(SimpleNamespace):
     """One ``run``. No attrs class: its import takes longer than a daemon to answer.
 
     Attributes:

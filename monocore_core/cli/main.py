@@ -80,9 +80,10 @@ def entry() -> None:
 def _leave(status: int) -> NoReturn:
     """End the process: without taking the interpreter apart, where that only takes time.
 
-    What asks to be called at the end, or lives in threads and loops of ours, came with modules that thin commands do not import.
+    What asks to be called at the end, or must come to an end, came with modules that thin commands do not import: their only threads
+    are ones that an exit does not wait for, and their terminal is as it was when their ``with`` has ended.
     """
-    if sys.modules.keys() & {"asyncio", "atexit", "threading", "logging"}:
+    if sys.modules.keys() & {"asyncio", "logging", "multiprocessing"}:
         sys.exit(status)
     sys.stderr.flush()  # standard output was flushed, and its loss told
     os._exit(status)

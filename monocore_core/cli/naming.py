@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from monocore_core.cli.globals import Globals
 from monocore_core.client.api import Api, target
@@ -27,7 +26,7 @@ def named(api: Api, name: str, file: str | None, options: Globals) -> str:
         try:
             return text(api.call("GET", target("sandboxes", name)), "id", name)
         except NotFound:
-            if not Path(options.config or FILE_NAME).is_file():
+            if not os.path.isfile(options.config or FILE_NAME):
                 raise
             service = f"{project_name(options.config or FILE_NAME)}.{name}"
             try:
@@ -51,7 +50,7 @@ def instances(api: Api, name: str, file: str | None, options: Globals) -> list[t
             return [(name, text(found, "id", name))]
         except NotFound:
             file = options.config or FILE_NAME
-            if not Path(file).is_file():
+            if not os.path.isfile(file):
                 raise
             members = instances_of(api, file, [name])
             if not members:
@@ -99,6 +98,8 @@ def project_name(file: str) -> str:
 
 
 def _project(file: str) -> tuple[str, list[str]]:
+    from pathlib import Path
+
     from monocore_core.config.project import Reading, load_project
 
     path = Path(file)

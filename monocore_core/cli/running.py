@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from monocore_core.cli.asking import Asked
 from monocore_core.cli.attached import Detached, Ending, Exited, Lost, Started, Wishes, attend
@@ -32,7 +31,7 @@ def run_by_daemon(asked: Asked, options: Globals, overrides: Mapping[str, str]) 
     """Do what was asked and give the exit status."""
     api = reach(options)
     if remote_of(options) is None:
-        image, settings = absolute_image(asked.image, Path.cwd()), _settings(options, overrides)
+        image, settings = absolute_image(asked.image, os.getcwd()), _settings(options, overrides)
     else:  # this host's configuration is not the other's; with no settings of its own, it needs no token that may have them
         image, settings = asked.image, {"overrides": _overrides(overrides)} if overrides else {}
     order = {**_table(asked, image), "settings": settings}
@@ -148,7 +147,7 @@ class _Running:
             warn(f"the command was killed for want of memory (the sandbox has {memory}m; see --memory)")
 
 
-def absolute_image(image: str, folder: Path) -> str:
+def absolute_image(image: str, folder: str) -> str:
     """``image``, and where it names a file of this host, its absolute path: the daemon has another current folder.
 
     Which schemes are followed by paths only the image sources say; they are asked where such a file is there.
@@ -157,12 +156,12 @@ def absolute_image(image: str, folder: Path) -> str:
     if not colon or not rest or rest.startswith("/") or not scheme.replace("-", "").isalnum():
         return image
     parts = rest.split(":")
-    if not any((folder / ":".join(parts[:count])).exists() for count in range(1, len(parts) + 1)):
+    if not any(os.path.exists(f"{folder}/{':'.join(parts[:count])}") for count in range(1, len(parts) + 1)):
         return image
     from monocore_core.plugins import discover
     from monocore_core.sources import Schemes
 
-    return f"{scheme}:{folder / rest}" if Schemes.installed(discover()).is_local(image) else image
+    return f"{scheme}:{folder}/{rest}" if Schemes.installed(discover()).is_local(image) else image
 
 
 def _table(asked: Asked, image: str) -> dict[str, object]:
@@ -184,8 +183,8 @@ def _settings(options: Globals, overrides: Mapping[str, str]) -> Table:
     file = options.config or os.environ.get("MONOCORE_CONFIG") or ""
     names = [name for name in os.environ if name.startswith("MONOCORE_") and name not in _OURS]
     return {
-        "cwd": str(Path.cwd()),
-        "file": str(Path.cwd() / file) if file else "",
+        "cwd": os.getcwd(),
+        "file": os.path.join(os.getcwd(), file) if file else "",
         "environ": [[name, os.environ[name]] for name in (*_FINDING, *names) if name in os.environ],
         "overrides": _overrides(overrides),
     }
