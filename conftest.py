@@ -165,6 +165,7 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.setenv(SESSION_VARIABLE, token)
         patch.setenv("MONOCORE_HOME", str(home / "monocore"))
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        _write_defaults(home / "config/monocore/monocore.toml")
         patch.setenv("DOCKER_CONFIG", str(home / "docker"))
         patch.setenv("MONOCORE_DAEMON", "never")  # a test that wants one begins it, and ends it
         yield
@@ -173,6 +174,13 @@ def inspected_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     left += [f"loop device {device} of {file}" for device, file in _loops(base).items()]
     if left:
         pytest.fail("the tests left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def _write_defaults(file: Path) -> None:
+    """No spare machines, but where a test asks for them: each daemon's would take the processor from other tests."""
+    file.parent.mkdir(parents=True)
+    file.write_text("[pool]\nsize = 0\n")
+    file.chmod(0o600)
 
 
 def _wait_until_empty(look: Callable[[], list[str]]) -> list[str]:

@@ -33,6 +33,7 @@ from monocore_core.model.image import Image
 from monocore_core.model.network import NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
+from monocore_core.model.pool import PoolSettings
 from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.origin import Origin
 from monocore_core.plan.choose import Plan, choose, choose_source
@@ -90,7 +91,7 @@ class Engine:
             stack.push_async_callback(preparer.aclose)
             layout = store.layout
             unpackers = Unpackers(settings.security, layout.cache / "jail", layout.home, listener)
-            yield Engine(settings, found, store, backends, listener, preparer, pool or Pool(), unpackers)
+            yield Engine(settings, found, store, backends, listener, preparer, pool or Pool(PoolSettings(size=0)), unpackers)
 
     def heard_by(self, listener: Listener) -> Engine:
         """The same engine, whose events reach ``listener`` as well: for one request's progress."""

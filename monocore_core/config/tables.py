@@ -120,7 +120,7 @@ class PoolTable:
         pressure: percent of time in which something on the host waits for memory above which spares are ended.
     """
 
-    size: Annotated[int, forms.count(0, 64)] = 0
+    size: Annotated[int, forms.count(0, 64)] = 1
     shapes: Annotated[int, forms.count(1, 64)] = 4
     idle: forms.Seconds = 600.0
     memory: forms.Size | None = None

@@ -31,7 +31,7 @@ def one_by_one(cache: Path, reference: str, runs: int) -> tuple[tuple[Row, ...],
     """One start after the other, each when the pool is full."""
     rows: list[Row] = []
     claims: list[Claim] = []
-    for size, name, run_most, sdk_most in ((0, "daemon", RUN, SDK), (2, "pool", RUN_POOL, SDK_POOL)):
+    for size, name, run_most, sdk_most in ((0, "no pool", RUN, SDK), (2, "pool", RUN_POOL, SDK_POOL)):
         with _daemon(cache, reference, size) as home:
             runs_of = [_whole(home, reference, size) for _ in range(runs)]
             sdk_of = [asyncio.run(_first_output(home, reference, size)) for _ in range(runs)]
