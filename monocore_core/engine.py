@@ -91,7 +91,16 @@ class Engine:
             stack.push_async_callback(preparer.aclose)
             layout = store.layout
             unpackers = Unpackers(settings.security, layout.cache / "jail", layout.home, listener)
-            yield Engine(settings, found, store, backends, listener, preparer, pool or Pool(PoolSettings(size=0)), unpackers)
+            yield Engine(
+                settings,
+                found,
+                store,
+                backends,
+                listener,
+                preparer,
+                pool or Pool(PoolSettings(size=0)),
+                unpackers,
+            )
 
     def heard_by(self, listener: Listener) -> Engine:
         """The same engine, whose events reach ``listener`` as well: for one request's progress."""

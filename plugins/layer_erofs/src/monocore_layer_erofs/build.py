@@ -11,6 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from monocore_core.erofs import BLOCK, Limits, plan, render
+from monocore_core.garbage import postponed
 from monocore_core.keyed import storage_errors, sync_folder, write_file
 from monocore_core.layertree import Tree, distinct, merge, named
 from monocore_core.model.image import Layer
@@ -56,7 +57,7 @@ def build(job: Job) -> Record:
         LimitExceeded: beyond the options' bounds.
         StorageError: the host's disk refused, or a layer cannot be read.
     """
-    with storage_errors(job.folder), ExitStack() as stack:
+    with storage_errors(job.folder), ExitStack() as stack, postponed():
         return _build(job, stack)
 
 
