@@ -67,11 +67,6 @@ class Clock:
             self.beginnings.append(event)
         self.listener(event)
 
-    @property
-    def spare(self) -> bool:
-        """Whether the machine was there before: somebody has spoken with its agent."""
-        return bool(self.beginnings) and self.beginnings[-1].spare
-
     def mark(self, name: str, *, since: str = "") -> None:
         """A stage is complete, which began with the end of the stage before, or of the one that is named."""
         now = time.monotonic() - self.began
@@ -160,7 +155,7 @@ class Assembly:
         spec = machine_spec(request, parts)
         machine = await self._start(vmm, spec, stack, what.origin)
         clock.mark("spawn")
-        guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout, first=not clock.spare)
+        guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout, first=True)
         stack.push_async_callback(guest.aclose)
         clock.mark("boot")
         sandbox = Sandbox(

@@ -157,6 +157,54 @@ async def test_a_spare_gets_disks_of_every_kind(world: World) -> None:
     assert not world.left()
 
 
+def held_of(pid: int) -> frozenset[Path]:
+    """Files that a process has open."""
+    return frozenset(link.readlink() for link in Path("/proc", str(pid), "fd").iterdir())
+
+
+async def test_disks_that_machines_share_wait_below_a_spare_and_no_others_stay_there(world: World) -> None:
+    def spec(content: bytes) -> MachineSpec:
+        made = world.spec()
+        return evolve(
+            made, disks=(*made.disks, world.kit.blank_disk("read", content, readonly=True, size=MIB))
+        )
+
+    before = spec(b"before")
+    root, read = before.disks
+    async with world.vmm() as vmm:
+        for mine in (evolve(spec(b""), disks=before.disks), spec(OWN)):
+            spare = await stocked(vmm, before)
+            extents = {path for path in root.files if path.suffix == ".extent"}
+            assert extents
+            assert {read.path, *extents} <= held_of(spare.pid)
+            try:
+                machine = await vmm.start(mine)
+                async with connected(machine) as guest:
+                    assert world.began().spare
+                    assert (read.path in held_of(machine.pid)) == (mine.disks[1] == read)
+                    assert mine.disks[1].path in held_of(machine.pid)
+                    await guest.setup(GuestKit.setup(root_of(mine)))
+                    said = mine.disks[1].path.read_bytes()[:6]
+                    assert (await run(guest, device_script("read") + "head -c 6 $node")).text.encode() == said
+            finally:
+                await ended(vmm, mine)
+        read.path.write_bytes(b"after".ljust(MIB, b"."))  # of the same size, within the same second
+        await stocked(vmm, before)
+        read.path.unlink()
+        read.path.write_bytes(b"anew".ljust(MIB, b"."))
+        mine = evolve(spec(b""), disks=before.disks)
+        try:
+            async with connected(await vmm.start(mine)) as guest:
+                assert world.began().spare
+                await guest.setup(GuestKit.setup(root_of(mine)))
+                assert (await run(guest, device_script("read") + "head -c 5 $node")).text == "anew."
+        finally:
+            await ended(vmm, mine)
+        read.path.unlink()  # what is not there any more lies below none, and is no error
+        await vmm.unstock((await stocked(vmm, before)).id)
+    assert not world.left()
+
+
 async def test_what_a_spare_cannot_be_is_said_and_starts_all_the_same(world: World) -> None:
     async with world.vmm() as vmm:
         spare = await stocked(vmm, world.spec())

@@ -30,12 +30,13 @@ from monocore_core.vmmkit.channel import SocketChannel
 from monocore_core.vmmkit.guestkernel import Kernel
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.capture import calm, clear, move, placeholders
+from monocore_vmm_qemu.command import Facts
 from monocore_vmm_qemu.image import Captured
 from monocore_vmm_qemu.named import end_named
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
 from monocore_vmm_qemu.shape import template_of
-from monocore_vmm_qemu.swap import swap, unswappable
+from monocore_vmm_qemu.swap import Laid, give_back, lay, swap, unswappable
 from monocore_vmm_qemu.templates import Start
 
 _NAME = "spare"
@@ -52,11 +53,12 @@ def unfit(spec: MachineSpec) -> str | None:
 
 @frozen(eq=False)
 class _Waiting:
-    """A spare, its process and its specification."""
+    """A spare, its process, its specification, and which disks lie below its devices already."""
 
     spare: Spare
     spec: MachineSpec
     running: Running
+    laid: dict[int, Laid] = field(factory=dict[int, Laid])
 
 
 @define(eq=False)
@@ -99,7 +101,7 @@ class Spares:
         try:
             await greet(SocketChannel(sockets.connect(spec.directory, sockets.AGENT_SOCKET), spec.key))
             await calm(running.process.pid)
-            await _stop(waiting)
+            waiting.laid.update(await _stop(waiting, start))
         except BaseException:
             await self._end(waiting)
             raise
@@ -185,8 +187,9 @@ class Spares:
             (waiting.spec.directory / name).replace(spec.directory / name)
         running.folder = spec.directory
         running.console.move(spec.console)
-        await swap(running.qmp, spec, await start.launcher.facts(spec, start.kernel, kvm=start.kvm))
+        others = await swap(running.qmp, spec, await _facts(start), waiting.laid)
         await running.qmp.execute("cont")
+        await give_back(running.qmp, others)
         self.records.remove(waiting.spec.key)
         clear(waiting.spec.directory)
 
@@ -219,14 +222,19 @@ class Spares:
         return made
 
 
-async def _stop(waiting: _Waiting) -> None:
-    """Stop it, with word for its guest that its disks have changed, which it hears when it runs again."""
+async def _facts(start: Start) -> Facts:
+    return await start.launcher.facts(start.spec, start.kernel, kvm=start.kvm)
+
+
+async def _stop(waiting: _Waiting, start: Start) -> dict[int, Laid]:
+    """Stop it, with word for its guest that its disks have changed, which it hears when it runs again; and lay what the next one may want."""
     qmp = waiting.running.qmp
     if qmp is None:
         raise MachineError("a spare's monitor is closed")
     await qmp.execute("stop")
     for number, disk in enumerate(waiting.spec.disks, start=1):
         await move(qmp, f"disk{number}", readonly=disk.readonly)
+    return await lay(qmp, start.spec, await _facts(start))
 
 
 def _key(owner: str, number: str) -> str:
