@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 #: argparse would look for translations of its words, of which there are none; that takes as long as everything else it does.
-vars(argparse)["_"] = str
+argparse.__dict__["_"] = str
 
 
 class UsageError(InvalidInput):
