@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from monocore_core.errors import MonocoreError
-from scripts.bench import assemble, copies, daemon, jail, load, machine, network, pull, start, unpack
+from scripts.bench import (
+    assemble,
+    commandline,
+    copies,
+    daemon,
+    jail,
+    load,
+    machine,
+    network,
+    pull,
+    start,
+    unpack,
+)
 from scripts.bench.measure import Section, document, table
 from scripts.bench.peers import PeerFailed
 
@@ -26,6 +38,7 @@ SECTIONS: Mapping[str, Callable[[Path, bool], Section]] = {
     "fork": copies.measure,
     "roundtrip": machine.round_trip,
     "jail": jail.measure,
+    "cli": commandline.measure,
     "daemon": daemon.measure,
     "load": load.measure,
     "attach": network.attach,

@@ -21,6 +21,8 @@ from scripts.bench.peers import PeerFailed
 #: Sandboxes that are started at once.
 _AT_ONCE = 4
 _WAITING = 300.0
+#: As it is installed beside the Python that measures.
+PROGRAM = str(Path(sys.executable).with_name("monocore"))
 
 
 @frozen
@@ -98,7 +100,7 @@ def command(home: Path, *words: str) -> str:
         PeerFailed: it failed.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "monocore_core", *words],
+        [PROGRAM, *words],
         env={**os.environ, "MONOCORE_HOME": str(home), "MONOCORE_DAEMON": "auto"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
