@@ -6,13 +6,17 @@ import contextlib
 import fcntl
 import mmap
 import os
+import select
 import signal
+import struct
+import termios
 import threading
+import time
 from collections.abc import Callable
 
 from attrs import define
 
-from monocore_core.errors import Corrupt, LimitExceeded, MachineError
+from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, MachineError
 from monocore_core.inflate import BLOCK
 from monocore_core.jail import Jailed
 from monocore_core.unpacking.worker import (
@@ -31,6 +35,11 @@ from monocore_core.unpacking.worker import (
     place_out,
 )
 from monocore_core.vmmkit.console import LastWords
+
+#: Seconds that it may take over what it has been given, beside one for each so many bytes of output. Real ones give some hundred MiB a second.
+PATIENCE, LEAST_RATE = 60.0, 1024 * 1024
+#: Seconds between two looks at whether it has anything to do.
+_LOOK = 0.2
 
 
 @define(eq=False)
@@ -93,6 +102,10 @@ class Worker:
         self._words = words
         self._sent = self._received = 0
         self._free = IN_SLOTS
+        self._finished = False
+        self._waited, self._bytes = 0.0, 0
+        self._poll = select.poll()
+        self._poll.register(self._told, select.POLLIN)
 
     def await_ready(self) -> None:
         """Return when it can begin.
@@ -119,6 +132,7 @@ class Worker:
 
     def finish(self) -> None:
         """The stream has no more bytes."""
+        self._finished = True
         self._tell(END, 0)
 
     def receive(self) -> bytes:
@@ -127,7 +141,9 @@ class Worker:
         Raises:
             Corrupt: the stream is damaged, or has ended the process.
             LimitExceeded: it has too many parts, or takes too much memory.
+            DeadlineExceeded: nothing comes of what the process was given, or too slowly: somebody else may have it.
         """
+        self._await()
         head = self._read(HEAD.size)
         if head is None:
             raise Corrupt("decompressing it ends the process that does it")
@@ -135,11 +151,14 @@ class Worker:
         if kind == BLOCK_OF and 0 < size <= BLOCK:
             place = place_out(self._received)
             self._received += 1
+            self._bytes += size
             block = self._line.view[place : place + size]  # a copy, which nobody changes any more
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._empty, b"\0")
             return block
         if kind == END and not size:
+            self._finished = False
+            self._waited, self._bytes = 0.0, 0
             return b""
         said = self._read(size) if kind in (CORRUPT, TOO_MUCH) and size <= MAX_WORDS else None
         text = "".join(filter(str.isprintable, (said or b"").decode(errors="replace")))
@@ -200,6 +219,21 @@ class Worker:
     def _tell(self, kind: int, size: int) -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(self._to, HEAD.pack(kind, size))
+
+    def _await(self) -> None:
+        """Return when it tells something. Time counts that passes while it has something to do."""
+        told = False
+        while not told:
+            owes, begun = self._owes(), time.monotonic()
+            told = bool(self._poll.poll(_LOOK * 1000))
+            self._waited += time.monotonic() - begun if owes else 0.0
+            if self._waited > PATIENCE + self._bytes / LEAST_RATE:
+                raise DeadlineExceeded("decompressing it has come to a standstill")
+
+    def _owes(self) -> bool:
+        """Whether it has slots that it has not emptied, or is to end."""
+        (emptied,) = struct.unpack("i", fcntl.ioctl(self._freed, termios.FIONREAD, bytes(4)))
+        return self._finished or self._free + emptied < IN_SLOTS
 
     def _read(self, size: int) -> bytes | None:
         """So many bytes of what it tells; None when there are fewer."""

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from monocore_core.concurrency import in_thread
-from monocore_core.errors import Corrupt, LimitExceeded, MonocoreError, Unsupported
+from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, MonocoreError, Unsupported
 from monocore_core.inflate import BLOCK, SniffingInflater
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.security import JailMode, Layer, Security
-from monocore_core.unpacking import service
+from monocore_core.unpacking import process, service
 from monocore_core.unpacking.confine import Program, program
 from monocore_core.unpacking.process import Worker
 from monocore_core.unpacking.service import Session, Unpackers
@@ -161,6 +161,29 @@ async def test_one_that_is_killed_and_one_whose_work_is_cancelled(unpackers: Unp
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+async def test_one_that_stands_still_is_not_waited_for_and_one_that_has_nothing_to_do_is(
+    unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "PATIENCE", 0.5)
+    packed = gzip.compress(LARGE)
+    async with unpackers.session() as session, session.worker() as worker:
+        assert worker is not None
+        waiting = asyncio.create_task(in_thread(worker.receive, stop=worker.kill))
+        worker.send(packed[:5])  # in which there is no block yet
+        await asyncio.sleep(1.5)
+        assert not waiting.done()
+        worker.send(packed[5:])
+        worker.finish()
+        found = await waiting
+        while block := await in_thread(worker.receive, stop=worker.kill):
+            found += block
+        assert found == LARGE
+        os.kill(worker.pid, signal.SIGSTOP)
+        worker.send(packed)
+        with pytest.raises(DeadlineExceeded, match="standstill"):
+            await in_thread(worker.receive, stop=worker.kill)
 
 
 async def test_where_jails_are_off_we_do_it_ourselves(tmp_path: Path) -> None:
