@@ -16,6 +16,8 @@
   Sandbox`` (without).
 
 But for the SDK's, no module here imports asyncio, attrs, http.client or ssl (but :mod:`.tls`) when it is imported: ``monocore ps`` takes less than those do.
+What every command imports does without pathlib, and without typing too: a name that only a type checker reads is imported where ``TYPE_CHECKING``,
+which is False, says so.
 """
 
 from __future__ import annotations
