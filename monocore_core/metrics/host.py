@@ -12,6 +12,7 @@ from monocore_core.metrics.values import HostFigures
 PROC = Path("/proc")
 _LIMIT = 1 << 14
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def read_process(
@@ -27,12 +28,11 @@ def read_process(
     stat = _stat(pid)
     if stat is None or start_ticks not in (None, stat.start_ticks):
         return None
-    status = parse_kilobytes(_read(pid, "status") or b"")
     io = parse_colons(_read(pid, "io") or b"")
     memory = parse_kilobytes((_read(pid, "smaps_rollup") or b"") if pss else b"")
     figures = HostFigures(
         cpu_ns=stat.cpu_ticks * _TICK_NS,
-        rss=status.get("VmRSS", 0),
+        rss=stat.resident * _PAGE,
         threads=stat.threads,
         pss=memory.get("Pss"),
         read_bytes=io.get("read_bytes"),

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from monocore_core.errors import Corrupt
 
-_UTIME, _STIME, _THREADS, _START = 11, 12, 17, 19  # of the fields behind the name
+_UTIME, _STIME, _THREADS, _START, _RSS = 11, 12, 17, 19, 21  # of the fields behind the name
 
 
 @frozen
@@ -23,12 +23,14 @@ class Stat:
         cpu_ticks: user and system, clock ticks.
         threads: number.
         start_ticks: when the process began, clock ticks since boot: with its id, this names it.
+        resident: pages.
     """
 
     state: str
     cpu_ticks: int
     threads: int
     start_ticks: int
+    resident: int
 
 
 def parse_stat(data: bytes) -> Stat:
@@ -44,13 +46,14 @@ def parse_stat(data: bytes) -> Stat:
             cpu_ticks=int(fields[_UTIME]) + int(fields[_STIME]),
             threads=int(fields[_THREADS]),
             start_ticks=int(fields[_START]),
+            resident=int(fields[_RSS]),
         )
     except (IndexError, ValueError) as error:
         raise Corrupt(f"/proc/PID/stat is not understood: {data[:80]!r}") from error
 
 
 def parse_kilobytes(data: bytes) -> Mapping[str, int]:
-    """Lines ``Name: N kB`` as bytes by name, others left out: ``/proc/PID/status`` and ``smaps_rollup``."""
+    """Lines ``Name: N kB`` as bytes by name, others left out: ``/proc/meminfo`` and ``smaps_rollup``."""
     found: dict[str, int] = {}
     for line in data.splitlines():
         name, _, rest = line.partition(b":")

@@ -44,8 +44,8 @@ def guest(value: int) -> GuestStats:
 
 
 def test_files_of_a_process() -> None:
-    line = b"42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 100 23 99 99 20 0 5 0 123456 161280 3133440 364\n"
-    assert parse_stat(line) == Stat("S", 123, 5, 123456)
+    line = b"42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 100 23 99 99 20 0 5 0 123456 3133440 364\n"
+    assert parse_stat(line) == Stat("S", 123, 5, 123456, 364)
     status = b"Name:\tqemu kB\nVmRSS:\t    1636 kB\nThreads:\t5\nVmSwap:\t0 kB\n"
     assert parse_kilobytes(status) == {"VmRSS": 1636 * 1024, "VmSwap": 0}
     rollup = b"5624-7ffc ---p 00000000 00:00 0   [rollup]\nRss:  16 kB\nPss:   4 kB\nPss_Anon:   1 kB\n"
