@@ -8,11 +8,16 @@ from monocore_core import __version__
 from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
 from monocore_core.client.api import Api
+from monocore_core.client.connection import NobodyListens, connect
 from monocore_core.client.daemon import VARIABLE, Place, place_of
 from monocore_core.client.destination import destination
 from monocore_core.client.remote import Remote
 from monocore_core.client.starting import ensure
 from monocore_core.errors import ConfigError, InvalidInput, MonocoreError, Unauthenticated, Unreachable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
 
 
 def remote_of(options: Globals) -> Remote | None:
@@ -67,10 +72,10 @@ def reach(options: Globals, *, start: bool = True) -> Api:
 
     Args:
         options: the flags.
-        start: start this host's when nobody listens; otherwise requests fail.
+        start: start this host's when nobody listens to the first request; otherwise requests fail.
 
     Raises:
-        ConfigError: there is to be no daemon; and what :func:`remote_of`, :func:`place_for` and :func:`.starting.ensure` raise.
+        ConfigError: there is to be no daemon; and what :func:`remote_of` and :func:`place_for` raise.
     """
     remote = remote_of(options)
     return reach_here(options, start=start) if remote is None else api_of(remote)
@@ -83,9 +88,33 @@ def reach_here(options: Globals, *, start: bool = True) -> Api:
             f"this command needs the daemon, and {VARIABLE} is 'never'", hint=f"unset {VARIABLE}"
         )
     place = place_for(options)
-    if start:
-        ensure(place, os.environ)
-    return Api(place.socket, _other_version)
+    return Api(Way(place) if start else place.socket, _other_version)
+
+
+class Way:
+    """To this host's daemon, which is started where nobody listens; once: one that ends while we talk to it is not replaced unasked.
+
+    Args:
+        place: where it is.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._known = False
+
+    def __call__(self) -> socket.socket:
+        """Connect.
+
+        Raises:
+            MonocoreError: as :func:`.starting.ensure` and :func:`.connection.connect`.
+        """
+        if not self._known:
+            self._known = True
+            try:
+                return connect(self._place.socket)
+            except NobodyListens:
+                ensure(self._place, os.environ)
+        return connect(self._place.socket)
 
 
 def api_of(remote: Remote) -> Api:

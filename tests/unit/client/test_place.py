@@ -52,9 +52,24 @@ def test_the_home_is_that_of_the_settings(
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         place_of(home=None, config=str(tmp_path / "none"), environ={}, cwd=str(tmp_path))
-    for text in ("home = ", "a = " + "[" * 5000):
+    for text in ("home = ", "home = " + "[" * 5000):
         with pytest.raises(ConfigError):
             place_of(home=None, config=str(write(tmp_path / "x.toml", text)), environ={}, cwd=str(tmp_path))
+
+
+def test_a_file_that_says_nothing_of_it_is_not_even_parsed(tmp_path: Path) -> None:
+    known = {"HOME": str(tmp_path)}
+    for text, home in (
+        ("[pool]\nsize = 0", tmp_path / ".monocore"),
+        ("[pool\n", tmp_path / ".monocore"),
+        ('"h\\u006fme" = "there"', tmp_path / "there"),
+        ('"\\U00000068ome" = "there"', tmp_path / "there"),
+    ):
+        file = write(tmp_path / "x.toml", text)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOME", str(tmp_path))
+            place = place_of(home=None, config=str(file), environ=known, cwd=str(tmp_path))
+        assert Path(place.home) == home
 
 
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
