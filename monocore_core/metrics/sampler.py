@@ -44,6 +44,7 @@ class _Measured:
     token: int
     starts: dict[int, int] = field(factory=dict[int, int])
     asked_at: float | None = None
+    weighed_at: float | None = None
     asking: bool = False
     guest: GuestStats | None = None
     guest_time_ns: int = 0
@@ -59,8 +60,8 @@ class Sampler:
 
     Args:
         interval: seconds between two samples of one sandbox.
-        guest_interval: seconds between two questions to its guest, which has to wake for it; also between two walks over
-            the VMM's page tables for ``pss``.
+        guest_interval: seconds between two questions to its guest, which has to wake for it.
+        weight_interval: seconds between two walks over the VMM's page tables for ``pss``, which take as long as all the rest.
         capacity: samples kept of each.
         listener: is told of each sample and its key; must not take long.
     """
@@ -70,11 +71,13 @@ class Sampler:
         *,
         interval: float = 10.0,
         guest_interval: float = 30.0,
+        weight_interval: float = 120.0,
         capacity: int = CAPACITY,
         listener: Callable[[str, Sample], None] = _ignore,
     ) -> None:
         self._listener = listener
         self._interval, self._guest_interval, self._capacity = interval, guest_interval, capacity
+        self._weight_interval = weight_interval
         self._measured: dict[str, _Measured] = {}
         self._due: list[tuple[float, int, str]] = []
         self._tokens = count(1)
@@ -153,14 +156,16 @@ class Sampler:
                     await self._changed.wait()
 
     def _turn(self, measured: _Measured, moment: float) -> None:
-        asks = measured.asked_at is None or moment - measured.asked_at >= self._guest_interval * 0.99
-        if asks:
+        weighs = _is_due(measured.weighed_at, moment, self._weight_interval)
+        if weighs:
+            measured.weighed_at = moment
+        if _is_due(measured.asked_at, moment, self._guest_interval):
             measured.asked_at = moment
             if measured.target.guest is not None and not measured.asking:
                 question = asyncio.create_task(self._ask(measured))
                 self._questions.add(question)
                 question.add_done_callback(self._questions.discard)
-        self._measure(measured, pss=asks)
+        self._measure(measured, pss=weighs)
 
     async def _ask(self, measured: _Measured) -> None:
         """What the guest says. One that does not answer, or breaks the protocol, said nothing new."""
@@ -192,3 +197,7 @@ class Sampler:
         measured.history.add(sample)
         self._listener(measured.target.key, sample)
         return sample
+
+
+def _is_due(last: float | None, moment: float, interval: float) -> bool:
+    return last is None or moment - last >= interval * 0.99
