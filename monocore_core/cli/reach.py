@@ -88,11 +88,11 @@ def reach_here(options: Globals, *, start: bool = True) -> Api:
             f"this command needs the daemon, and {VARIABLE} is 'never'", hint=f"unset {VARIABLE}"
         )
     place = place_for(options)
-    return Api(Way(place) if start else place.socket, _other_version)
+    return Api(_Starting(place) if start else place.socket, _other_version)
 
 
-class Way:
-    """To this host's daemon, which is started where nobody listens; once: one that ends while we talk to it is not replaced unasked.
+class _Starting:
+    """The way to this host's daemon, which is started where nobody listens; once: one that ends while we talk to it is not replaced unasked.
 
     Args:
         place: where it is.
