@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from monocore_core import __version__
 from monocore_core.cli.failures import warn
@@ -18,6 +19,9 @@ from monocore_core.errors import ConfigError, InvalidInput, MonocoreError, Unaut
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+
+#: Seconds for which a daemon waits for a request as long as it likes.
+_FRESH = 1.0
 
 
 def remote_of(options: Globals) -> Remote | None:
@@ -72,10 +76,10 @@ def reach(options: Globals, *, start: bool = True) -> Api:
 
     Args:
         options: the flags.
-        start: start this host's when nobody listens to the first request; otherwise requests fail.
+        start: start this host's when nobody listens; otherwise requests fail.
 
     Raises:
-        ConfigError: there is to be no daemon; and what :func:`remote_of` and :func:`place_for` raise.
+        ConfigError: there is to be no daemon; and what :func:`remote_of`, :func:`place_for` and :func:`.starting.ensure` raise.
     """
     remote = remote_of(options)
     return reach_here(options, start=start) if remote is None else api_of(remote)
@@ -88,33 +92,47 @@ def reach_here(options: Globals, *, start: bool = True) -> Api:
             f"this command needs the daemon, and {VARIABLE} is 'never'", hint=f"unset {VARIABLE}"
         )
     place = place_for(options)
-    return Api(_Starting(place) if start else place.socket, _other_version)
+    return Api(_Held(_connected(place), place.socket) if start else place.socket, _other_version)
 
 
-class _Starting:
-    """The way to this host's daemon, which is started where nobody listens; once: one that ends while we talk to it is not replaced unasked.
+def _connected(place: Place) -> socket.socket:
+    """A connection to the daemon, which is started when nobody listens."""
+    try:
+        return connect(place.socket)
+    except NobodyListens:
+        ensure(place, os.environ)
+        return connect(place.socket)
+
+
+class _Held:
+    """The way to a daemon to which there is a connection already, for the first request; unless that is long in coming.
 
     Args:
-        place: where it is.
+        made: the connection, owned.
+        path: of the socket.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._known = False
+    def __init__(self, made: socket.socket, path: str) -> None:
+        self._made: socket.socket | None = made
+        self._path = path
+        self._until = time.monotonic() + _FRESH
+
+    def __del__(self) -> None:
+        if self._made is not None:  # nothing was asked after all
+            self._made.close()
 
     def __call__(self) -> socket.socket:
         """Connect.
 
         Raises:
-            MonocoreError: as :func:`.starting.ensure` and :func:`.connection.connect`.
+            MonocoreError: as :func:`.connection.connect`.
         """
-        if not self._known:
-            self._known = True
-            try:
-                return connect(self._place.socket)
-            except NobodyListens:
-                ensure(self._place, os.environ)
-        return connect(self._place.socket)
+        made, self._made = self._made, None
+        if made is not None and time.monotonic() < self._until:
+            return made
+        if made is not None:
+            made.close()
+        return connect(self._path)
 
 
 def api_of(remote: Remote) -> Api:

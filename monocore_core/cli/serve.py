@@ -150,7 +150,7 @@ def _stop(options: Globals, *, sandboxes: bool) -> int:
     if sandboxes:
         if not os.path.isdir(place_for(options).home):
             return 0
-        reach_here(options).call("GET", target("info"))  # starts one, which finds what runs
+        reach_here(options)  # starts one, which finds what runs
     api = _api(options)
     try:
         pid = whole(api.call("GET", target("info")), "pid")
