@@ -33,7 +33,6 @@ from monocore_core.model.image import Image
 from monocore_core.model.network import NetworkRequest, NetworkStatus
 from monocore_core.model.oci import Platform
 from monocore_core.model.policy import DEFAULT_PROFILE, NO_NETWORK, PROFILES
-from monocore_core.model.pool import PoolSettings
 from monocore_core.model.sandbox import CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.origin import Origin
 from monocore_core.plan.choose import Plan, choose, choose_source
@@ -98,7 +97,7 @@ class Engine:
                 backends,
                 listener,
                 preparer,
-                pool or Pool(PoolSettings(size=0)),
+                pool or Pool(),
                 unpackers,
             )
 

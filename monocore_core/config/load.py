@@ -21,7 +21,7 @@ from monocore_core.config.find import find_file, read_file
 from monocore_core.config.values import Backends, Settings, VolumePolicy
 from monocore_core.errors import ConfigError
 from monocore_core.model.daemon import DaemonSettings
-from monocore_core.model.pool import PoolSettings
+from monocore_core.model.pool import USUAL, PoolSettings
 from monocore_core.model.security import Security
 from monocore_core.serde import structure
 
@@ -87,6 +87,7 @@ def load_settings(
         plugins=parsed.plugins,
         volumes=parsed.volumes,
         security=parsed.security,
+        pool=USUAL,
         source=source,
     )
     if parsed.daemon:

@@ -20,12 +20,16 @@ class PoolSettings:
         pressure: percent of time in which something waits for memory (the host's PSI, ten seconds' mean) above which spares are ended.
     """
 
-    size: int = field(default=1, validator=[validators.ge(0), validators.le(64)])
+    size: int = field(default=0, validator=[validators.ge(0), validators.le(64)])
     shapes: int = field(default=4, validator=[validators.ge(1), validators.le(64)])
     idle: float = field(default=600.0, validator=validators.gt(0.0))
     memory: int = field(default=1024 * MIB, validator=validators.ge(MIB))
     reserve: int = field(default=1024 * MIB, validator=validators.ge(MIB))
     pressure: float = field(default=10.0, validator=[validators.gt(0.0), validators.le(100.0)])
+
+
+#: Of a daemon whose configuration says nothing else. A program that uses the engine by itself has no pool unless it asks for one.
+USUAL = PoolSettings(size=1)
 
 
 @frozen

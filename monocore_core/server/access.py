@@ -6,6 +6,7 @@ entry (:mod:`.routing`); a route without one is answered to nobody.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import socket
@@ -24,6 +25,7 @@ from monocore_core.server.audit import Audit
 from monocore_core.server.guarding import Failures, allowed_host, allowed_origin, bearer, offered
 from monocore_core.server.passes import Passes
 from monocore_core.server.routing import Entry, Handler, Reach
+from monocore_core.server.vanishing import told
 from monocore_core.store.tokens import Tokens
 
 #: Names a request, in the answer and in the audit log; a client may choose it.
@@ -31,6 +33,7 @@ REQUEST_HEADER = "Monocore-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _ACCESS: web.RequestKey[Access] = web.RequestKey("access", Access)
 _ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+_LOCAL: web.RequestKey[bool] = web.RequestKey("local", bool)
 
 
 @define(eq=False)
@@ -63,6 +66,7 @@ class Guard:
         """Name the request, and write down how it ended. Outermost: errors are answers already."""
         given = request.headers.get(REQUEST_HEADER, "")
         request[_ID] = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+        request[_LOCAL] = _is_local(request.transport)  # which may be gone when it has been answered
         began = time.monotonic()
         outcome: int | str = "cancelled"
         try:
@@ -167,8 +171,11 @@ class Guard:
 
 def local(request: web.Request) -> bool:
     """Whether a request came by the Unix socket; where that cannot be known, it did not."""
-    transport = request.transport
-    connected = None if transport is None else transport.get_extra_info("socket")
+    return _LOCAL in request and request[_LOCAL]
+
+
+def _is_local(transport: asyncio.Transport | None) -> bool:
+    connected = told(transport, "socket")
     return connected is not None and connected.family == socket.AF_UNIX
 
 

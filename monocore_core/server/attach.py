@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncGenerator, Mapping
-from socket import AF_UNIX
 from typing import Final, TypeVar
 
 from aiohttp import WSMsgType, web
@@ -25,7 +24,7 @@ from monocore_core.model.events import Event
 from monocore_core.model.guest import ProcessExit, TerminalSize
 from monocore_core.runtime.life import FORCE, Life
 from monocore_core.runtime.output import LEFT, SILENCE, Listening
-from monocore_core.server.access import access_of
+from monocore_core.server.access import access_of, local
 from monocore_core.server.admission import create_for
 from monocore_core.server.app import daemon_of
 from monocore_core.server.bodies import command_of, order_of, parse_table
@@ -129,9 +128,7 @@ async def _open(request: web.Request) -> web.WebSocketResponse:
 
 def _heartbeat(request: web.Request) -> float | None:
     """None for a Unix socket: its other end cannot be lost, only stopped, and then it is waited for."""
-    transport = request.transport
-    connected = transport.get_extra_info("socket") if transport is not None else None
-    return None if connected is not None and connected.family == AF_UNIX else HEARTBEAT
+    return None if local(request) else HEARTBEAT
 
 
 class Client:

@@ -18,6 +18,7 @@ from aiohttp import web
 from attrs import define, field
 
 from monocore_core.server.guarding import network_of
+from monocore_core.server.vanishing import told
 
 #: Connections in all, and of one address (of IPv6: one network of 64 bits).
 MOST, MOST_OF_ONE = 2048, 1024
@@ -136,10 +137,10 @@ def hang_up_on(server: web.Server, address: object) -> None:
     """End every connection that was made to a socket of that name (``getsockname``)."""
     for handler in list(server.connections):
         transport = handler.transport
-        if transport is not None and transport.get_extra_info("sockname") == address:
+        if transport is not None and told(transport, "sockname") == address:
             transport.abort()
 
 
 def _place(transport: asyncio.BaseTransport) -> str:
-    peer: tuple[str, ...] | str | None = transport.get_extra_info("peername")
+    peer: tuple[str, ...] | str | None = told(transport, "peername")
     return network_of(peer[0]) if isinstance(peer, tuple) else ""

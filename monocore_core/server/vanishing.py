@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -16,6 +16,14 @@ LOOK: Final = 0.25
 def is_gone(request: web.Request) -> bool:
     """Whether the client's connection is lost."""
     return request.transport is None or request.transport.is_closing()
+
+
+def told(transport: asyncio.BaseTransport | None, what: str) -> Any:
+    """What a connection says of itself (``get_extra_info``), or None once it is gone: asked then, one of TLS raises."""
+    try:
+        return None if transport is None else transport.get_extra_info(what)
+    except AttributeError:
+        return None
 
 
 async def gone(request: web.Request) -> None:

@@ -110,7 +110,7 @@ async def test_every_shape_that_is_started_has_its_spares_and_what_was_taken_is_
 
 
 async def test_without_a_size_nothing_is_kept() -> None:
-    world = World(PoolSettings(size=0))
+    world = World(PoolSettings())
     world.started(SPEC)
     await world.settle()
     assert not world.vmm.made
