@@ -6,6 +6,7 @@ Exit statuses are Docker's: the command's own; 125 when monocore fails; 126 and 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,7 @@ Command = Callable[[list[str], Globals], int]
 
 def entry() -> None:
     """The installed program."""
+    gc.disable()  # until the command's modules are there: they are nothing but things that live
     _open_standard_streams()
     _leave(main(sys.argv[1:]))
 
@@ -150,6 +152,7 @@ def _dispatch(words: list[str], options: Globals) -> int:
     name, arguments = chosen
     module, _, function = COMMANDS[name][0].partition(":")
     run: Command = getattr(import_module(f"{__package__}.{module}"), function or "main")
+    gc.enable()
     return run(["rm", *arguments] if name == "rmi" else arguments, options)
 
 

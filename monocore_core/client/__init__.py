@@ -8,7 +8,7 @@
 
 * :mod:`.daemon`: where a home's daemon is. :mod:`.starting`: starting one, and waiting until it answers.
 * :mod:`.destination`: which daemon is meant, by flags, environment and :mod:`.contexts`; one elsewhere is a :class:`.remote.Remote`.
-* :mod:`.api`: requests, and errors as the daemon tells them. :mod:`.connection`: HTTP/1.1 on a socket; :mod:`.tls` makes it secure.
+* :mod:`.api`: requests, and errors as the daemon tells them. :mod:`.connection`: HTTP/1.1 on a socket; :mod:`.tcp` reaches other hosts, :mod:`.tls` makes it secure.
 * :mod:`.websocket`: RFC 6455 on the same. :mod:`.tables`: reading answers without believing them.
 * :mod:`.orders`: what is sent of attrs values, without their converter.
 

@@ -1,14 +1,14 @@
 """HTTP/1.1 on a socket (RFC 9112), as much of it as one request on each connection needs. Everything that is read is bounded.
 
-Only ``socket`` is used: ``http.client`` takes longer to import than a daemon to answer.
+``http.client`` takes longer to import than a daemon to answer, and so does ``socket``, of which a Unix socket needs the half that is written in C.
 """
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import os
-import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, Unauthorized, Unreachable
@@ -16,6 +16,7 @@ from monocore_core.hostcalls.paths import short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from types import TracebackType
     from typing import Self
 
@@ -27,12 +28,10 @@ MAX_LINE, MAX_HEADERS = 16 * 1024, 128
 MAX_BODY, MAX_NDJSON = 64 * 1024 * 1024, 8 * 1024 * 1024
 #: Bytes asked of the socket at once.
 CHUNK = 256 * 1024
-#: macOS has another name for it.
-_KEEPIDLE: int = getattr(socket, "TCP_KEEPIDLE", 0x10)
 #: Seconds that a daemon which listens may take to accept.
 CONNECTING = 30.0
 #: The path of a Unix socket, or what connects elsewhere.
-Way = str | Callable[[], socket.socket]
+Way = str | Callable[[], "socket.socket"]
 #: What a request is for, where no host is named.
 HOST = "monocore"
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -49,7 +48,7 @@ def connect(path: str) -> socket.socket:
         NobodyListens: nobody listens there.
         Unreachable: it cannot be connected to.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _unix()
     try:
         sock.settimeout(CONNECTING)
         with _short(path) as name:
@@ -63,45 +62,10 @@ def connect(path: str) -> socket.socket:
     return sock
 
 
-def connect_tcp(host: str, port: int, base: str) -> socket.socket:
-    """Connect over TCP. An end that is lost without a word is noticed after a minute, however long nobody says anything.
-
-    Args:
-        host: name or address.
-        port: of it.
-        base: the daemon's URL, for messages.
-
-    Raises:
-        Unreachable: nobody listens there, or nothing is known of the host.
-    """
-    try:
-        made = socket.create_connection((host, port), CONNECTING)
-    except (OSError, UnicodeError) as error:
-        raise _unreached(base, host, error) from error
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # keys are sent one by one
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in (
-        (_KEEPIDLE, 30),
-        (socket.TCP_KEEPINTVL, 10),
-        (socket.TCP_KEEPCNT, 3),
-    ):
-        made.setsockopt(socket.IPPROTO_TCP, option, seconds)
-    return made
-
-
-def _unreached(base: str, host: str, error: OSError | UnicodeError) -> Unreachable:
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return Unreachable(f"the daemon at {base} cannot be reached: no address is known of {host}")
-    if isinstance(error, TimeoutError):
-        return Unreachable(
-            f"the daemon at {base} cannot be reached: nobody answered within {CONNECTING:g} s",
-            hint="is the port open in what is between?",
-        )
-    hint = None
-    if error.errno == errno.ECONNREFUSED:
-        hint = "there, 'monocore serve --listen ADDRESS:PORT --tls' listens"
-    reason = os.strerror(error.errno).lower() if error.errno else str(error)
-    return Unreachable(f"the daemon at {base} cannot be reached: {reason}", hint=hint)
+def _unix() -> socket.socket:
+    """As ``socket.socket`` makes it, without what that adds: file objects, context managers, names of numbers."""
+    made: object = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    return made  # type: ignore[return-value] # pyright: ignore[reportReturnType]
 
 
 def connect_by(way: Way) -> socket.socket:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 
-from monocore_core.client.connection import Way, connect_tcp
+from monocore_core.client.connection import Way
 from monocore_core.client.trust import Trust
 from monocore_core.client.urls import Url
 from monocore_core.errors import InvalidInput, Unauthorized
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
 
 
 class Remote:
@@ -77,6 +80,8 @@ class Remote:
             InvalidInput: a file of TLS cannot be used.
             Unreachable: nobody listens there. Unauthorized: one of us does not trust the other's certificate.
         """
+        from monocore_core.client.tcp import connect_tcp  # noqa: PLC0415 - most commands are for this host
+
         base = str(self.url)
         if self.url.scheme != "https":
             return connect_tcp(self.url.host, self.url.port, base)

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from monocore_core.client.connection import connect_tcp
 from monocore_core.client.daemon import place_of
 from monocore_core.client.remote import check_token
+from monocore_core.client.tcp import connect_tcp
 from monocore_core.client.tls import secured
 from monocore_core.client.urls import PORT, parse_url
 from monocore_core.errors import InvalidInput

@@ -65,6 +65,7 @@ def test_what_asks_the_daemon_imports_nothing_that_takes_longer_than_its_answer(
     slow = {
         "pathlib",
         "urllib.parse",
+        "socket",
         "signal",
         "threading",
         "subprocess",

@@ -46,6 +46,7 @@ print("imported", len([name for name in sys.modules if name.startswith("monocore
 """
 
 REACH = """
+import contextlib
 from pathlib import Path
 from monocore_core.client.connection import connect
 from monocore_core.hostcalls.paths import short
@@ -57,7 +58,7 @@ folder.mkdir(parents=True)
 before = set(Path("/tmp").glob("mc-*"))
 with sockets.listen(folder, "a.sock") as listener:
     for client in (sockets.connect(folder, "a.sock"), connect(str(folder / "a.sock"))):
-        with client, listener.accept()[0] as served:
+        with contextlib.closing(client), listener.accept()[0] as served:
             client.sendall(b"hello")
             assert served.recv(5) == b"hello"
     with short(folder) as name:
