@@ -6,6 +6,7 @@ import pytest
 
 from monocore_core import __version__
 from monocore_core.cli import main as cli
+from monocore_core.cli import ps
 
 HEAVY = (
     "asyncio",
@@ -56,7 +57,7 @@ def test_what_asks_the_daemon_imports_nothing_that_takes_longer_than_its_answer(
         "from monocore_core.cli.globals import Globals\n"
         "from monocore_core.cli.reach import place_for, remote_of\n"
         "options = Globals()\n"
-        "ps._parser().flags(['-a'], options)\n"
+        "ps.build_parser().flags(['-a'], options)\n"
         "remote_of(options), place_for(options)\n"
         "print(*sorted(sys.modules))"
     )
@@ -75,6 +76,12 @@ def test_what_asks_the_daemon_imports_nothing_that_takes_longer_than_its_answer(
         "tomllib",
     }
     assert not (set(HEAVY) - {"argparse"} | slow) & loaded
+
+
+def test_a_list_without_flags_is_what_its_parser_makes_of_no_words() -> None:
+    assert {**vars(ps.build_parser().parse_args([])), **vars(ps.plain())} == vars(
+        ps.build_parser().parse_args([])
+    )
 
 
 def test_only_the_wanted_command_is_imported() -> None:
