@@ -20,6 +20,7 @@ from monocore_core.errors import Corrupt, DeadlineExceeded, LimitExceeded, Monoc
 from monocore_core.inflate import BLOCK, SniffingInflater
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.security import JailMode, Layer, Security
+from monocore_core.testing.processes import settled
 from monocore_core.unpacking import process, service
 from monocore_core.unpacking.confine import Program, program
 from monocore_core.unpacking.process import Worker
@@ -166,14 +167,17 @@ async def test_one_that_is_killed_and_one_whose_work_is_cancelled(unpackers: Unp
 async def test_one_that_stands_still_is_not_waited_for_and_one_that_has_nothing_to_do_is(
     unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "PATIENCE", 0.5)
     packed = gzip.compress(LARGE)
     async with unpackers.session() as session, session.worker() as worker:
         assert worker is not None
         waiting = asyncio.create_task(in_thread(worker.receive, stop=worker.kill))
         worker.send(packed[:5])  # in which there is no block yet
-        await asyncio.sleep(1.5)
-        assert not waiting.done()
+        busy = worker._owes  # pyright: ignore[reportPrivateUsage] - nobody tells that a slot is empty
+        assert not await settled(busy, lambda owes: not owes, PATIENCE)
+        with monkeypatch.context() as patch:
+            patch.setattr(process, "PATIENCE", 0.3)
+            await asyncio.sleep(1)
+            assert not waiting.done()
         worker.send(packed[5:])
         worker.finish()
         found = await waiting
@@ -182,6 +186,7 @@ async def test_one_that_stands_still_is_not_waited_for_and_one_that_has_nothing_
         assert found == LARGE
         os.kill(worker.pid, signal.SIGSTOP)
         worker.send(packed)
+        monkeypatch.setattr(process, "PATIENCE", 0.3)
         with pytest.raises(DeadlineExceeded, match="standstill"):
             await in_thread(worker.receive, stop=worker.kill)
 
