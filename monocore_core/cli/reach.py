@@ -18,7 +18,7 @@ from monocore_core.errors import ConfigError, InvalidInput, MonocoreError, Unaut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket
 
 #: Seconds for which a daemon waits for a request as long as it likes.
 _FRESH = 1.0
@@ -95,7 +95,7 @@ def reach_here(options: Globals, *, start: bool = True) -> Api:
     return Api(_Held(_connected(place), place.socket) if start else place.socket, _other_version)
 
 
-def _connected(place: Place) -> socket.socket:
+def _connected(place: Place) -> _socket.socket:
     """A connection to the daemon, which is started when nobody listens."""
     try:
         return connect(place.socket)
@@ -112,8 +112,8 @@ class _Held:
         path: of the socket.
     """
 
-    def __init__(self, made: socket.socket, path: str) -> None:
-        self._made: socket.socket | None = made
+    def __init__(self, made: _socket.socket, path: str) -> None:
+        self._made: _socket.socket | None = made
         self._path = path
         self._until = time.monotonic() + _FRESH
 
@@ -121,7 +121,7 @@ class _Held:
         if self._made is not None:  # nothing was asked after all
             self._made.close()
 
-    def __call__(self) -> socket.socket:
+    def __call__(self) -> _socket.socket:
         """Connect.
 
         Raises:

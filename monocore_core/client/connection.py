@@ -16,7 +16,6 @@ from monocore_core.hostcalls.paths import short
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from types import TracebackType
     from typing import Self
 
@@ -31,7 +30,7 @@ CHUNK = 256 * 1024
 #: Seconds that a daemon which listens may take to accept.
 CONNECTING = 30.0
 #: The path of a Unix socket, or what connects elsewhere.
-Way = str | Callable[[], "socket.socket"]
+Way = str | Callable[[], _socket.socket]
 #: What a request is for, where no host is named.
 HOST = "monocore"
 _HEX = frozenset(b"0123456789abcdefABCDEF")
@@ -41,14 +40,14 @@ class NobodyListens(Unreachable):
     """There is no daemon at the socket."""
 
 
-def connect(path: str) -> socket.socket:
+def connect(path: str) -> _socket.socket:
     """Connect to a Unix socket, whose path may be longer than an address can be.
 
     Raises:
         NobodyListens: nobody listens there.
         Unreachable: it cannot be connected to.
     """
-    sock = _unix()
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         sock.settimeout(CONNECTING)
         with _short(path) as name:
@@ -62,13 +61,7 @@ def connect(path: str) -> socket.socket:
     return sock
 
 
-def _unix() -> socket.socket:
-    """As ``socket.socket`` makes it, without what that adds: file objects, context managers, names of numbers."""
-    made: object = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    return made  # type: ignore[return-value] # pyright: ignore[reportReturnType]
-
-
-def connect_by(way: Way) -> socket.socket:
+def connect_by(way: Way) -> _socket.socket:
     """Connect, whichever way it is.
 
     Raises:
@@ -108,7 +101,7 @@ class Wire:
         socket: connected.
     """
 
-    def __init__(self, sock: socket.socket, timeout: float | None = None) -> None:
+    def __init__(self, sock: _socket.socket, timeout: float | None = None) -> None:
         self.socket = sock
         self._buffer = bytearray()
         sock.settimeout(timeout)

@@ -12,31 +12,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from attrs import evolve
 from monocore_layer_erofs.build import Job, build
 from monocore_layer_erofs.options import ErofsOptions
 from monocore_layer_erofs.record import Record
 
-from monocore_core.erofs import (
-    OWN_DATA,
-    Chunks,
-    Limits,
-    Node,
-    block,
-    character,
-    directory,
-    fifo,
-    plan,
-    regular,
-    render,
-    symlink,
-)
+from monocore_core.erofs import Limits, plan, render
 from monocore_core.layertar import EntryKind
 from monocore_core.model.digest import Digest
 from monocore_core.model.image import Layer
 from monocore_core.testing.erofs_reader import Image, Inode, join_vmdk
 from monocore_core.testing.tarbuilder import END, header, member, padded, pax
 from scripts.fuzz.target import Taken, Target, refusals
+from scripts.fuzz.trees import seeds_of_trees, tree
 
 _BLOCK: Final = 512
 _NAMES: Final = (
@@ -91,7 +78,7 @@ _OPTIONS: Final = (
 def run(data: bytes) -> None:
     """A byte that says how tight the bounds are, and entries of up to four layers, each a few bytes; see :func:`_entry`.
 
-    With its highest bit: a tree that no layers made; see :func:`_tree`.
+    With its highest bit: a tree that no layers made; see :func:`~scripts.fuzz.trees.tree`.
     """
     taken = Taken(data)
     first = taken.byte()
@@ -115,48 +102,13 @@ def _made_by_hand(taken: Taken) -> None:
     try:
         with refusals():
             end, name = taken.pick((0, 1 << 20, 1 << 33)), b"n" * taken.byte()
-            layout = plan(_tree(taken), limits)
+            layout = plan(tree(taken, _XATTRS), limits)
             starts = dict.fromkeys(layout.sources, layout.blocks)
             made = render(layout, starts, end=end, name=name)
             if not end:
                 assert sum(1 for _ in _inodes(Image(bytes(made)))) == len(layout.nodes)
     except ValueError as error:
         assert str(error)  # noqa: PT017 - not under pytest
-
-
-def _tree(taken: Taken) -> Node:
-    """A root, and what is in it: each thing with a name of any length, numbers out of range, or several names."""
-    made: list[Node] = []
-    root = taken.pick((directory(), regular(b""), evolve(directory(), nid=1)))
-    while taken.left:
-        kind, name = taken.byte() % 8, taken.pick((b"a", b"b", b"c"))
-        name *= 1 + taken.number() % 300
-        words = taken.part(taken.number() % 5000)
-        if kind == 0 and made:
-            node = taken.pick(made)
-        elif kind == 1:
-            node = symlink(words)
-        elif kind == 2:
-            node = taken.pick((character, block))(taken.pick(_NUMBERS), taken.pick(_NUMBERS))
-        elif kind == 3:
-            chunks = Chunks(taken.byte() % 40, ((0, 1), None) * (taken.byte() % 20))
-            node = evolve(regular(b""), size=taken.number(), chunks=chunks)
-        elif kind == 4:
-            node = evolve(regular(words), size=taken.pick((len(words), 3)), source=taken.pick((OWN_DATA, 0)))
-        elif kind == 5:
-            node = evolve(fifo(), uid=taken.pick(_NUMBERS), gid=taken.pick(_NUMBERS))
-        elif kind == 6:
-            node = evolve(fifo(), xattrs=dict(taken.pick(_XATTRS)))
-        else:
-            node = directory({b"x" * n: fifo() for n in range(1, 1 + taken.byte() % 60)})
-        (root.children if root.children is not None else {})[name] = node
-        if node.children is None:
-            made.append(node)
-    return root
-
-
-#: In range, and not.
-_NUMBERS: Final = (0, 5, -1, 1 << 20, (1 << 32) - 1, 1 << 32)
 
 
 @functools.cache
@@ -322,7 +274,7 @@ def seeds() -> Iterator[bytes]:
     """Each kind of entry, over one another, within wide bounds and tight ones."""
     for bound in range(len(_OPTIONS)):
         yield from (bytes([bound]) + entries for entries in _shapes())
-    yield from _by_hand()
+    yield from seeds_of_trees(len(_XATTRS))
 
 
 def _shapes() -> Iterator[bytes]:
@@ -360,33 +312,6 @@ def _shapes() -> Iterator[bytes]:
         yield bytes([12]) + one + struct.pack("<H", length)
     yield bytes([13, 0, 0, 1]) + file
     yield bytes([13, 0, 0, 0]) + file
-
-
-def _by_hand() -> Iterator[bytes]:
-    """Trees, each with one thing that is in order, or out of it."""
-    for limits in range(3):
-        yield bytes([0x80, limits, 0, 0, 0]) + b"".join(_thing(7, bytes([59]), name=n) for n in (1, 2, 3, 4))
-    for root in (1, 2):
-        yield bytes([0x80, 0, 0, 0, root])
-    for end, name in ((1, 3), (2, 0), (0, 17)):
-        yield bytes([0x80, 0, end, name, 0]) + _thing(5, b"\0\0")
-    things = [_thing(1, words=b"t" * size) for size in (0, 9, 480, 4100)]
-    things += [
-        _thing(2, bytes([which, *numbers]))
-        for which in (0, 1)
-        for numbers in ((1, 1), (2, 1), (1, 2), (5, 0))
-    ]
-    things += [_thing(3, bytes([bits, many]) + b"\0\x10") for bits, many in ((0, 4), (1, 2), (33, 0), (3, 1))]
-    things += [_thing(4, bytes([size, source]), words=b"words") for size in (0, 1) for source in (0, 1)]
-    things += [_thing(5, bytes([uid, gid])) for uid in (1, 4, 5) for gid in (0, 2)]
-    things += [_thing(6, bytes([which])) for which in range(len(_XATTRS))]
-    things += [_thing(5, b"\0\0", name=260)]
-    yield from (bytes([0x80, 0, 0, 0, 0]) + thing for thing in things)
-    yield bytes([0x80, 0, 0, 0, 0]) + things[1] + _thing(0, b"\0", name=3)
-
-
-def _thing(kind: int, more: bytes = b"", *, words: bytes = b"", name: int = 1) -> bytes:
-    return bytes([kind, 0]) + struct.pack("<H", name - 1) + struct.pack("<H", len(words)) + words + more
 
 
 def _ways(folder: bytes) -> Iterator[bytes]:
