@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 #: Gives a backend its (state, cache) folders.
 Places = Callable[[Interface, str], tuple[Path, Path]]
+Key = tuple[Interface, str]
 
 
 @define
@@ -46,8 +47,10 @@ class Backends:
     places: Places
     listener: Listener
     stack: AsyncExitStack
-    _open: dict[tuple[Interface, str], Any] = field(factory=dict[tuple[Interface, str], Any], init=False)
+    _open: dict[Key, Any] = field(factory=dict[Key, Any], init=False)
     _opening: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _hosts: dict[Key, Host] = field(factory=dict[Key, Host], init=False)
+    _structured: dict[Key, object] = field(factory=dict[Key, object], init=False)
     _hearing: dict[str, Listener] = field(factory=dict[str, Listener], init=False)
 
     @contextmanager
@@ -193,10 +196,21 @@ class Backends:
             return evolve(promised, roots=frozenset(), lacks=(why,))
 
     def _host(self, backend: Backend) -> Host:
-        state, cache = self.places(backend.interface, backend.name)
-        return Host(state=state, cache=cache, emit=self._tell, security=self.settings.security)
+        key = (backend.interface, backend.name)
+        if key not in self._hosts:
+            state, cache = self.places(*key)
+            self._hosts[key] = Host(
+                state=state, cache=cache, emit=self._tell, security=self.settings.security
+            )
+        return self._hosts[key]
 
     def _options(self, backend: Backend) -> object:
+        key = (backend.interface, backend.name)
+        if key not in self._structured:
+            self._structured[key] = self._structure(backend)
+        return self._structured[key]
+
+    def _structure(self, backend: Backend) -> object:
         where = f"{self.settings.source or 'configuration'}: [plugins.{backend.name}]"
         options: object = structure(
             self.settings.plugins.get(backend.name, {}), backend.provider.options, where
