@@ -16,7 +16,8 @@ from monocore_core.model import image, machine, oci, rootfs
 from monocore_core.model import network as network_values
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
-_WIDTH = 100
+#: Of a line of code; the formatter, which writes the code in documents as well, has the same.
+_WIDTH = 110
 _SECTION = re.compile(r"(Attributes|Args|Raises|Returns):\Z")
 _EXAMPLE = re.compile(r"::\n\n((?:(?: {4}.*)?\n)+)")
 _ROLE = re.compile(r":\w+:`~?([^`]+)`")
