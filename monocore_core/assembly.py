@@ -39,14 +39,13 @@ from monocore_core.plan.compose import Parts, guest_setup, machine_spec
 from monocore_core.plugins import Plugins
 from monocore_core.pooling import Pool
 from monocore_core.preparing import Preparer
+from monocore_core.roles import ENTROPY, Habit, renewal_of, role_of, settler
 from monocore_core.sandbox import Sandbox
 from monocore_core.store import Store, private_root_key
 from monocore_core.store.facade import SCRATCH_NAME
 from monocore_core.store.scratch import take_disk
 from monocore_core.volumes import serve_volumes
 
-#: Bytes of fresh entropy that every guest receives before it does anything else.
-ENTROPY = 64
 #: Seconds that the agent of a machine found again has to answer, and how often it is asked.
 ADOPT_TIMEOUT, ADOPT_TRIES = 8.0, 3
 
@@ -152,7 +151,13 @@ class Assembly:
         parts = Parts(key, root, connection, boot, directory, upper, volumes)
         clock.mark("assemble", since="image")
         vmm = await self.backends.vmm(plan.vmm)
-        spec = machine_spec(request, parts)
+        spec, draft = machine_spec(request, parts), guest_setup(request, parts, entropy=b"", time_ns=0)
+        if (
+            what.origin is None
+            and self.pool.settings.size
+            and not self.backends.private_roots(plan.layer_merger)
+        ):
+            spec = evolve(spec, role=role_of(spec, draft))
         machine = await self._start(vmm, spec, stack, what.origin)
         clock.mark("spawn")
         guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout, first=True)
@@ -171,16 +176,17 @@ class Assembly:
             stages=clock.stages,
             began=clock.beginnings[-1] if clock.beginnings else None,
         )
-        setup = guest_setup(request, parts, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
+        setup = evolve(draft, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         if what.origin is not None:
             await what.origin.ready()
             await guest.release(what.origin.renewal(setup))
             clock.mark("renew")
             sandbox.started = True
             return sandbox
+        habit = sandbox.habit = Habit(image.config) if spec.role else None
         await _set_up(sandbox, setup, what)
         self.preparer.consider(vmm, spec)
-        self.pool.consider(vmm, spec)
+        self.pool.consider(vmm, spec, settler(draft, habit) if habit is not None else None)
         return sandbox
 
     async def adopt(self, what: Blueprint) -> Sandbox | None:
@@ -348,10 +354,13 @@ async def _take_up(guest: Guest) -> None:
 
 
 async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:
-    """Make the guest a sandbox, and start its first command without waiting for word of that."""
+    """Make the guest a sandbox, and start its first command without waiting for word of that. One that waited for it may be all but that."""
 
     async def begin() -> None:
-        await sandbox.guest.setup(setup)
+        if sandbox.guest.ready:
+            await sandbox.guest.release(renewal_of(setup))
+        else:
+            await sandbox.guest.setup(setup)
         sandbox.mark("root")
 
     if what.command is None:

@@ -1,6 +1,7 @@
 """A pool of machines that wait to be started: how many of which shape, when they are made, and when they are ended.
 
-The pool learns shapes from what is started. A VMM that keeps spares (:class:`~monocore_core.interfaces.vmm.StockingVmm`) takes one for each start that
+The pool learns shapes from what is started, and roles: what the guests of a shape's machines are set up as (:mod:`monocore_core.roles`). Spares of
+a role are set up already; beside them one that is set up as nothing waits, for whatever else has the shape. A VMM that keeps spares (:class:`~monocore_core.interfaces.vmm.StockingVmm`) takes one for each start that
 fits, by itself; the pool makes up for it afterwards, one at a time, and not while anything is being started. Spares are ended when their
 shape was not started for long, when others were started since, and, one after the other, while the host is short of memory.
 """
@@ -15,10 +16,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from monocore_core.errors import MonocoreError
-from monocore_core.interfaces.vmm import StockingVmm, Vmm
+from monocore_core.interfaces.vmm import Greeter, StockingVmm, Vmm
 from monocore_core.metrics.host import read_process
 from monocore_core.metrics.pressure import HostMemory, read_host_memory
 from monocore_core.model.events import Listener, Warned, ignore
@@ -38,7 +39,7 @@ MOST: Final = 60.0
 FAILURES: Final = 3
 #: What a spare is taken for that was not weighed yet, bytes.
 GUESS: Final = 48 * MIB
-Key = tuple[int, Shape]
+Key = tuple[int, Shape, str]
 
 
 def weight_of(pid: int) -> int:
@@ -49,11 +50,12 @@ def weight_of(pid: int) -> int:
 
 @define(eq=False)
 class _Kept:
-    """A shape.
+    """A shape, or a role of one.
 
     Attributes:
         vmm: whose machines have it.
-        spec: of one that was started.
+        spec: of one that was started, without a role for the shape by itself.
+        settle: sets a guest up as of the role.
         used: when one was started last.
         weights: bytes of each spare, by its id.
         weight: of the last one.
@@ -65,6 +67,7 @@ class _Kept:
 
     vmm: StockingVmm
     spec: MachineSpec
+    settle: Greeter | None
     used: float
     weights: dict[str, int] = field(factory=dict[str, int])
     weight: int = GUESS
@@ -115,29 +118,44 @@ class Pool:
             self._starting -= 1
             self._touched = self.clock()
 
-    def consider(self, vmm: Vmm, spec: MachineSpec) -> None:
-        """A machine was started: its shape is worth having spares of. Returns at once."""
+    def consider(self, vmm: Vmm, spec: MachineSpec, settle: Greeter | None = None) -> None:
+        """A machine was started: its shape is worth having spares of, and its role. Returns at once.
+
+        Args:
+            vmm: that started it.
+            spec: of it.
+            settle: sets a guest up as ``spec.role`` says; None: nobody can.
+        """
         if not self.settings.size or not isinstance(vmm, StockingVmm):
             return
-        key = (id(vmm), shape_of(spec))
+        self._learn(vmm, evolve(spec, role=""), None)
+        if settle is not None:
+            self._learn(vmm, spec, settle)
+        self._waited = self._waited or self.clock()
+        self._wake.set()
+
+    def _learn(self, vmm: StockingVmm, spec: MachineSpec, settle: Greeter | None) -> None:
+        key = (id(vmm), shape_of(spec), spec.role)
         kept = self._shapes.get(key)
         if kept is None:
-            kept = self._shapes[key] = _Kept(vmm, spec, self.clock())
-        kept.spec, kept.used = spec, self.clock()
+            kept = self._shapes[key] = _Kept(vmm, spec, settle, self.clock())
+        kept.spec, kept.settle, kept.used = spec, settle, self.clock()
         self._shapes.move_to_end(key)
         while len(self._shapes) > self.settings.shapes:
             self._surplus.append(self._shapes.popitem(last=False)[1])
-        self._waited = self._waited or kept.used
-        self._wake.set()
 
     def shapes(self) -> tuple[PoolShape, ...]:
         """What it keeps, the shape that was started last at the end."""
         found: list[PoolShape] = []
-        for kept in self._shapes.values():
+        for key, kept in self._shapes.items():
             ready, spec = kept.ready(), kept.spec
             disks = tuple(disk.name for disk in spec.disks)
             weight = sum(kept.weights.values())
-            found.append(PoolShape(spec.vcpus, spec.memory, disks, len(ready), weight, kept.reason))
+            settled = bool(spec.role)
+            wanted, reason = self._wanted(key), kept.reason
+            found.append(
+                PoolShape(spec.vcpus, spec.memory, disks, settled, wanted, len(ready), weight, reason)
+            )
         return tuple(found)
 
     async def run(self) -> None:
@@ -198,7 +216,9 @@ class Pool:
 
     async def _refill(self, now: float) -> bool:
         """Make a spare of the shape that was started last and has too few."""
-        wanted = [kept for kept in reversed(self._shapes.values()) if len(kept.ready()) < self.settings.size]
+        wanted = [
+            kept for key, kept in reversed(self._shapes.items()) if len(kept.ready()) < self._wanted(key)
+        ]
         if not wanted:
             self._waited = 0.0
             return False
@@ -214,6 +234,11 @@ class Pool:
             self._waited = 0.0  # nothing to wait for with impatience
         return False
 
+    def _wanted(self, key: Key) -> int:
+        """How many spares there should be: of a shape whose roles have some of their own, one."""
+        has_roles = not key[2] and any(other[:2] == key[:2] and other[2] for other in self._shapes)
+        return 1 if has_roles else self.settings.size
+
     def _against(self, kept: _Kept) -> str:
         """Why there is no room for a spare now, or ""."""
         memory = self.memory()
@@ -226,7 +251,7 @@ class Pool:
 
     async def _make(self, kept: _Kept) -> None:
         try:
-            made = await kept.vmm.stock(kept.spec, rehearse)
+            made = await kept.vmm.stock(kept.spec, rehearse, kept.settle)
         except MonocoreError as error:
             kept.failures += 1
             kept.reason = error.brief

@@ -17,6 +17,7 @@ from monocore_core.model.network import Connection
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.plan.choose import Plan
+from monocore_core.roles import Habit
 
 
 @define(eq=False)
@@ -35,6 +36,7 @@ class Sandbox:
         stages: when each stage of the start was complete; after the first command's start come its first output and its end, where they are watched.
         began: how its machine did, when a backend told.
         started: whether a command was started in it before this object was made.
+        habit: takes note of the programs that are started, when somebody wants to know.
         first: the process of the command that the sandbox was made with.
     """
 
@@ -50,6 +52,7 @@ class Sandbox:
     stages: list[Stage] = field(factory=list[Stage])
     began: Began | None = None
     started: bool = False
+    habit: Habit | None = None
     first: GuestProcess | None = field(default=None, init=False)
 
     async def exec(self, request: CommandRequest, *, label: str = "") -> GuestProcess:
@@ -64,6 +67,8 @@ class Sandbox:
             CommandNotFound, CommandNotExecutable: as the agent says.
         """
         spec = evolve(self.process_spec(request), label=label, keep=bool(label))
+        if self.habit is not None:
+            self.habit.note(spec.argv[0])
         process = await self.guest.spawn(spec)
         if not self.started:
             self.started = True

@@ -11,7 +11,7 @@ from monocore_core.cli.globals import Globals
 from monocore_core.cli.humane import binary_size, duration
 from monocore_core.cli.reach import reach
 from monocore_core.client.api import target
-from monocore_core.client.tables import Table, inner, number, tables, text, texts, whole
+from monocore_core.client.tables import Table, flag, inner, number, tables, text, texts, whole
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -44,16 +44,17 @@ def lines(info: Table, now: float) -> list[str]:
 
 
 def _pool(pool: Table) -> list[str]:
-    """The machines that are kept ready, a line for each shape."""
+    """The machines that are kept ready, a line for each shape, and for each image in it."""
     size = whole(pool, "size")
     if not size:
         return []
     shapes = tables(pool, "shapes")
     if not shapes:
-        return [f"Pool:       {size} of each shape that is started; none was yet"]
+        return [f"Pool:       {size} of each image that is started; none was yet"]
     found: list[str] = []
     for shape in shapes:
-        parts = [f"{whole(shape, 'ready')} of {size} ready"]
+        parts = [f"{whole(shape, 'ready')} of {whole(shape, 'wanted')} ready"]
+        parts.append("for one image" if flag(shape, "settled") else "for any image")
         parts.append(f"{whole(shape, 'vcpus')} CPUs, {binary_size(whole(shape, 'memory'))}")
         parts.append("disks " + "+".join(map(clean, texts(shape, "disks"))))
         parts.append(f"take {binary_size(whole(shape, 'bytes'))}")

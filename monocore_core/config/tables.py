@@ -112,8 +112,8 @@ class PoolTable:
     """Machines that the daemon keeps ready, `[pool]`.
 
     Attributes:
-        size: spares of each shape; 0: there is no pool.
-        shapes: for how many shapes, those that were started last.
+        size: spares of each image in each shape, and one of the shape for other images; 0: there is no pool.
+        shapes: for how many shapes and images, those that were started last.
         idle: after the last start of a shape until its spares are ended.
         memory: that all spares may take together; 1 GiB where it is left out.
         reserve: memory that the host must have left: with less, spares are ended, and none is made; 1 GiB where it is left out.

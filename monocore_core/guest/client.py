@@ -225,6 +225,14 @@ class Guest:
         """
         await self._call(Kind.RELEASE, encode_renewal(renewal))
 
+    async def warm(self, spec: ProcessSpec) -> None:
+        """Have a guest that is set up read what a process would read to begin. Nothing of it is run, and what cannot be read is not missed.
+
+        Raises:
+            GuestError: the guest is no copy of a template, or is gone.
+        """
+        await self._call(Kind.REHEARSE, encode_spawn(spec))
+
     async def rehearse(self) -> None:
         """Have a copy of a template do once, for nothing, what :meth:`setup` and :meth:`spawn` will have it do; the next time is quicker.
 

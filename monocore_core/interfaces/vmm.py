@@ -236,19 +236,24 @@ class TemplateVmm(Vmm, Protocol):
 class StockingVmm(TemplateVmm, Protocol):
     """A VMM that keeps spares: copies of a template, made before anybody asks, of which :meth:`Vmm.start` takes one where one fits.
 
+    One that was set up for the machine's role goes before one that was set up for none: :attr:`.Guest.ready` tells which it was.
     How many of which shape there are is for the caller to say, and to pay for; the VMM makes and ends none by itself. A spare belongs to the
     process that made it and ends with the VMM's context; what a process that was killed has left, the next one to open the VMM ends.
     """
 
-    async def stock(self, spec: MachineSpec, greet: Greeter) -> Spare | str:
+    async def stock(self, spec: MachineSpec, greet: Greeter, settle: Greeter | None = None) -> Spare | str:
         """Make one spare for machines like ``spec``. Partial failure and cancellation leave nothing.
 
         Args:
             spec: of a machine that was started, which may have ended.
             greet: speaks with the spare's agent before it is put aside.
+            settle: speaks with it once more, when the disks of ``spec`` lie below it, and sets its guest up as ``spec.role`` says. From
+                then on it serves machines of that role alone, and those only if their disks are still the same files. None: it serves
+                every machine of its shape, and has no role.
 
         Returns:
-            The spare; or why there can be none, a sentence: no template yet, or a machine that needs something from its start.
+            The spare; or why there can be none, a sentence: no template yet, or a machine that needs something from its start, or,
+            with ``settle``, one that has a disk of its own.
 
         Raises:
             MachineError, GuestError, DeadlineExceeded: it did not start, or its agent did not answer.

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from monocore_core.metrics.starts import Starts
 from monocore_core.model.pool import PoolShape
 
-_SHAPE = ("vcpus", "memory", "disks")
+_SHAPE = ("vcpus", "memory", "disks", "settled")
 
 
 def families_of_starts(starts: Starts | None) -> Iterable[Metric]:
@@ -38,8 +38,13 @@ def families_of_pool(shapes: Sequence[PoolShape]) -> Iterable[Metric]:
     """How many machines wait, and what they take."""
     ready = GaugeMetricFamily("monocore_pool_ready", "Machines that wait.", labels=_SHAPE)
     taken = GaugeMetricFamily("monocore_pool_memory_bytes", "Memory that they take.", labels=_SHAPE)
+    sums: dict[tuple[str, str, str, str], tuple[int, int]] = {}
     for shape in shapes:
-        labels = (str(shape.vcpus), str(shape.memory), "+".join(shape.disks))
-        ready.add_metric(labels, shape.ready)
-        taken.add_metric(labels, shape.bytes)
+        settled = "yes" if shape.settled else "no"
+        labels = (str(shape.vcpus), str(shape.memory), "+".join(shape.disks), settled)
+        count, weight = sums.get(labels, (0, 0))
+        sums[labels] = (count + shape.ready, weight + shape.bytes)
+    for labels, (count, weight) in sums.items():
+        ready.add_metric(labels, count)
+        taken.add_metric(labels, weight)
     yield from (ready, taken)

@@ -97,6 +97,8 @@ class MachineSpec:
         cmdline: further kernel command line words.
         foreground: whether the machine must die with the process that started it.
         boot_timeout: seconds until the agent must have opened its port.
+        role: opaque: names all that its guest is to be set up as, but for what makes it an individual; "": nothing is known of that. A
+            spare whose guest was set up as something serves machines of the same role alone.
     """
 
     key: str
@@ -112,6 +114,7 @@ class MachineSpec:
     cmdline: tuple[str, ...] = ()
     foreground: bool = True
     boot_timeout: float = 30.0
+    role: str = ""
 
 
 @frozen
@@ -122,11 +125,13 @@ class Spare:
         id: by which it can be ended.
         shape: opaque; machines of one shape are served by each other's spares.
         pid: process of its VMM.
+        role: of the machines that it serves, whose guests are set up as its is; "": it is set up as nothing, and serves every one of its shape.
     """
 
     id: str
     shape: str
     pid: int
+    role: str = ""
 
 
 class MachineEnd(StrEnum):

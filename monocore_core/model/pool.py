@@ -12,8 +12,8 @@ class PoolSettings:
     """How many machines the daemon keeps ready.
 
     Attributes:
-        size: spares of each shape; 0: there is no pool.
-        shapes: for how many shapes, those that were started last.
+        size: spares of each image in each shape, and one of the shape for others; 0: there is no pool.
+        shapes: for how many shapes and images, those that were started last.
         idle: seconds after the last start of a shape until its spares are ended.
         memory: bytes that all spares may take together, each with its share of what it shares.
         reserve: bytes of memory that the host must have left: with less, spares are ended, and none is made.
@@ -34,13 +34,15 @@ USUAL = PoolSettings(size=1)
 
 @frozen
 class PoolShape:
-    """What the pool keeps of one shape.
+    """What the pool keeps of one shape, or of one image in a shape.
 
     Attributes:
         vcpus: of its machines.
         memory: of each guest, bytes.
         disks: their names.
-        ready: spares that wait.
+        settled: whether it is set up for an image's sandboxes already, and serves no others.
+        wanted: how many should wait.
+        ready: spares that do.
         bytes: that they take.
         reason: why there are not as many as there should be, or "".
     """
@@ -48,6 +50,8 @@ class PoolShape:
     vcpus: int
     memory: int
     disks: tuple[str, ...]
+    settled: bool
+    wanted: int
     ready: int
     bytes: int
     reason: str = ""

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,8 @@ def one_by_one(cache: Path, reference: str, runs: int) -> tuple[tuple[Row, ...],
     claims: list[Claim] = []
     for size, name, run_most, sdk_most in ((0, "no pool", RUN, SDK), (2, "pool", RUN_POOL, SDK_POOL)):
         with _daemon(cache, reference, size) as home:
-            runs_of = [_whole(home, reference, size) for _ in range(runs)]
-            sdk_of = [asyncio.run(_first_output(home, reference, size)) for _ in range(runs)]
+            runs_of = [_whole(home, reference) for _ in range(runs)]
+            sdk_of = [asyncio.run(_first_output(home, reference)) for _ in range(runs)]
         for what, samples, most in (
             ("run IMAGE true, whole process", runs_of, run_most),
             ("SDK, create to first output", sdk_of, sdk_most),
@@ -50,7 +50,7 @@ def at_once(cache: Path, reference: str, count: int, rounds: int) -> tuple[Row, 
     each: list[float] = []
     with _daemon(cache, reference, count) as home:
         for _ in range(rounds):
-            _full(home, count)
+            _full(home)
             each += asyncio.run(_together(home, reference, count))
     row = Row("many", f"pool of {count}: first output, {count} at once", tuple(each))
     return (Row(row.section, row.name, row.samples, f"p95 {row.percentile(95) * 1000:.0f} ms"),)
@@ -59,8 +59,9 @@ def at_once(cache: Path, reference: str, count: int, rounds: int) -> tuple[Row, 
 def spares_weigh(cache: Path, reference: str, count: int) -> float:
     """MiB that each machine of a full pool takes, proportional set size."""
     with _daemon(cache, reference, count) as home:
-        _full(home, count)
-        return sum(number(shape, "bytes") for shape in _shapes(home)) / count / MIB
+        _full(home)
+        shapes = _shapes(home)
+        return sum(number(shape, "bytes") for shape in shapes) / _ready(shapes) / MIB
 
 
 @contextmanager
@@ -90,29 +91,34 @@ def _copied(home: Path, config: Path, reference: str) -> bool:
     return table(items(found)[0]).get("began") in ("copy", "spare")
 
 
-def _ready(home: Path) -> int:
-    return sum(whole(shape, "ready") for shape in _shapes(home))
+def _ready(shapes: Sequence[Table]) -> int:
+    return sum(whole(shape, "ready") for shape in shapes)
 
 
 def _shapes(home: Path) -> list[Table]:
     return tables(inner(parse_table(command(home, "info", "--json").encode()), "pool"), "shapes")
 
 
-def _full(home: Path, size: int) -> None:
-    _await(lambda: _ready(home) >= size, "the pool does not become full")
+def _full(home: Path) -> None:
+    """Wait until everything waits that should."""
+
+    def full() -> bool:
+        return all(whole(shape, "ready") >= whole(shape, "wanted") for shape in _shapes(home))
+
+    _await(full, "the pool does not become full")
 
 
-def _whole(home: Path, reference: str, size: int) -> float:
+def _whole(home: Path, reference: str) -> float:
     """Seconds of a command line, as a whole process."""
-    _full(home, size)
+    _full(home)
     config = os.fspath(home.with_name("monocore.toml"))
     words = ("--config", config, "run", "--rm", "-m", f"{_MEMORY}m", reference, "true")
     return timed(lambda: command(home, *words))
 
 
-async def _first_output(home: Path, reference: str, size: int) -> float:
+async def _first_output(home: Path, reference: str) -> float:
     """Seconds from the wish for a sandbox to the first output of a command in it."""
-    _full(home, size)
+    _full(home)
     async with await Client.connect(_url(home)) as client:
         began = time.perf_counter()
         return await _create(client, reference, began)

@@ -8,7 +8,7 @@ import pytest
 from attrs import define, evolve, field
 
 from monocore_core.errors import MachineError
-from monocore_core.interfaces.vmm import Greeter, Machine
+from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine
 from monocore_core.metrics.pressure import HostMemory, read_host_memory, stalled_of
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.machine import MachineSpec, Spare
@@ -40,14 +40,15 @@ class Stocking:
     async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
         return None
 
-    async def stock(self, spec: MachineSpec, greet: Greeter) -> Spare | str:
+    async def stock(self, spec: MachineSpec, greet: Greeter, settle: Greeter | None = None) -> Spare | str:
+        assert bool(spec.role) == (settle is not None)
         if self.answers:
             answer = self.answers.pop(0)
             if isinstance(answer, MachineError):
                 raise answer
             return answer
         self.made += 1
-        spare = Spare(f"s{self.made}", str(spec.memory), self.made)
+        spare = Spare(f"s{self.made}", str(spec.memory), self.made, spec.role)
         self.kept.append(spare)
         return spare
 
@@ -58,7 +59,11 @@ class Stocking:
         self.kept = [one for one in self.kept if one.id != spare]
 
     def of(self, spec: MachineSpec) -> int:
-        return sum(one.shape == str(spec.memory) for one in self.kept)
+        return sum((one.shape, one.role) == (str(spec.memory), spec.role) for one in self.kept)
+
+
+async def nothing(_: GuestChannel) -> None:
+    """Set nothing up."""
 
 
 @define(eq=False)
@@ -80,7 +85,7 @@ class World:
 
     def started(self, spec: MachineSpec) -> None:
         with self.pool.starting():
-            self.pool.consider(self.vmm, spec)
+            self.pool.consider(self.vmm, spec, nothing if spec.role else None)
 
     async def settle(self) -> None:
         """Let it do everything that is to be done now."""
@@ -107,6 +112,42 @@ async def test_every_shape_that_is_started_has_its_spares_and_what_was_taken_is_
         (SPEC.memory, 2, 80 * MIB),
         (OTHER.memory, 2, 80 * MIB),
     ]
+
+
+async def test_roles_have_spares_of_their_own_and_one_of_the_shape_is_there_for_others() -> None:
+    world = World(PoolSettings(size=2))
+    first, second = (evolve(SPEC, role=role) for role in ("one", "two"))
+    world.started(first)
+    await world.settle()
+    assert (world.vmm.of(first), world.vmm.of(SPEC)) == (2, 1)
+    world.started(second)
+    await world.settle()
+    assert (world.vmm.of(first), world.vmm.of(second), world.vmm.of(SPEC)) == (2, 2, 1)
+    told = world.pool.shapes()
+    assert [(one.settled, one.wanted, one.ready) for one in told] == [
+        (True, 2, 2),
+        (False, 1, 1),
+        (True, 2, 2),
+    ]
+    world.vmm.kept = [spare for spare in world.vmm.kept if spare.role == "one"]
+    await world.settle()
+    assert (world.vmm.of(first), world.vmm.of(second), world.vmm.of(SPEC)) == (2, 2, 1)
+
+
+async def test_roles_that_were_not_started_for_long_or_are_too_many_lose_theirs_and_the_shape_its_own_is_as_many_again() -> (
+    None
+):
+    world = World(PoolSettings(size=2, shapes=2, idle=60))
+    roles = [evolve(SPEC, role=role) for role in ("one", "two")]
+    for spec in roles:
+        world.started(spec)
+        await world.settle()
+    assert [world.vmm.of(spec) for spec in (*roles, SPEC)] == [0, 2, 1]
+    world.now += 59
+    world.started(SPEC)
+    world.now += 2
+    await world.settle()
+    assert [world.vmm.of(spec) for spec in (*roles, SPEC)] == [0, 0, 2]
 
 
 async def test_without_a_size_nothing_is_kept() -> None:

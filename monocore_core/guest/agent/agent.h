@@ -201,6 +201,9 @@ int spec_parse(struct span body, struct spec *spec, struct fault *f);
 void spec_free(struct spec *spec);
 /* Becomes the program, or writes a fault to `report` and exits. Descriptors: what becomes 0, 1, 2. */
 _Noreturn void child_run(const struct spec *spec, const int fds[3], int report);
+/* The folders in which a command is looked up that has no slash, and the next path of one in them; false: there is none. */
+const char *search_path(char **env);
+bool search_next(const char **rest, const char *name, char *full, size_t size);
 
 struct user {
     uid_t uid;
@@ -271,7 +274,7 @@ int root_mount(const struct setup *setup, struct fault *f);
 int root_changes(void); /* the folder of the overlay's writable layer, or -1 */
 int root_rehearse(struct fault *f); /* mounts what the boot disk has as a sandbox's root, in the caller's own mount namespace */
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
-int files_write(const struct setup *setup, struct fault *f);
+int files_write(const struct setup *setup, bool again, struct fault *f);
 int files_renew_machine_id(struct fault *f); /* where the sandbox has one */
 void net_prepare(void); /* the loopback */
 int net_configure(const struct setup *setup, struct fault *f);
@@ -297,6 +300,10 @@ int renew_guest(struct span body, struct fault *f);
 
 /* Do once, in a child and for nothing, what SETUP and SPAWN will do: an emulated processor then has translated the code for it. */
 int rehearse(struct fault *f);
+
+/* ---- warm.c: what a process, as of SPAWN, reads to begin, in a guest that is set up and waits ---- */
+
+int warm(struct span body, struct fault *f);
 
 /* ---- freeze.c ---- */
 
@@ -350,6 +357,6 @@ void shutdown_begin(int64_t grace_ms);
 void power_off(void) __attribute__((noreturn));
 void state_tied(void); /* the channel closed */
 extern int64_t started_ns, listening_ns;
-extern bool is_set_up, is_tied;
+extern bool is_set_up, is_untouched /* since: nothing but us has run, nor changed a file */, is_tied;
 
 #endif

@@ -212,6 +212,24 @@ static char **with_home(const struct spec *spec, const struct user *user)
     return env;
 }
 
+const char *search_path(char **env)
+{
+    const char *path = lookup_env(env, "PATH");
+    return path && *path ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+bool search_next(const char **rest, const char *name, char *full, size_t size)
+{
+    while (*rest) {
+        const char *folder = *rest;
+        size_t length = strcspn(folder, ":");
+        *rest = folder[length] ? folder + length + 1 : NULL;
+        if (snprintf(full, size, "%.*s/%s", length ? (int)length : 1, length ? folder : ".", name) < (int)size)
+            return true;
+    }
+    return false;
+}
+
 /* Run the command; on return nothing could be run, and errno says why. */
 static void execute(char **argv, char **env)
 {
@@ -220,15 +238,9 @@ static void execute(char **argv, char **env)
         execve(name, argv, env);
         return;
     }
-    const char *path = lookup_env(env, "PATH");
+    char full[PATH_MAX];
     int best = ENOENT;
-    if (!path || !*path)
-        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    for (const char *p = path; p; p = strchr(p, ':') ? strchr(p, ':') + 1 : NULL) {
-        char full[PATH_MAX];
-        size_t size = strcspn(p, ":");
-        if (snprintf(full, sizeof full, "%.*s/%s", size ? (int)size : 1, size ? p : ".", name) >= (int)sizeof full)
-            continue;
+    for (const char *rest = search_path(env); search_next(&rest, name, full, sizeof full);) {
         execve(full, argv, env);
         if (errno == EACCES) {
             struct stat st;

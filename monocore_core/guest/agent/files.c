@@ -26,11 +26,8 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char
         t->size += (size_t)n;
 }
 
-static int write_new(int folder, const char *name, const struct text *t)
+static int write_text(int fd, const struct text *t)
 {
-    int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return -1;
     size_t done = 0;
     while (done < t->size) {
         ssize_t n = write(fd, t->data + done, t->size - done);
@@ -40,13 +37,37 @@ static int write_new(int folder, const char *name, const struct text *t)
         }
         done += (size_t)n;
     }
-    fchmod(fd, 0644);
     return close(fd);
 }
 
-static int put_file(int etc, const char *name, const struct text *t, struct fault *f)
+static int write_new(int folder, const char *name, const struct text *t)
+{
+    int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -1;
+    fchmod(fd, 0644);
+    return write_text(fd, t);
+}
+
+/* A file that we have made ourselves; false: it looks like another. */
+static bool write_again(int folder, const char *name, const struct text *t)
+{
+    struct stat st;
+    int fd = openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && ftruncate(fd, 0) == 0)
+        return write_text(fd, t) == 0;
+    close(fd);
+    return false;
+}
+
+/* `again`: nothing but us has run since the last time. */
+static int put_file(int etc, const char *name, const struct text *t, bool again, struct fault *f)
 {
     char temporary[64];
+    if (again && write_again(etc, name, t))
+        return 0;
     snprintf(temporary, sizeof temporary, ".monocore-%s", name);
     unlinkat(etc, temporary, 0);
     if (write_new(etc, temporary, t) == 0 && renameat(etc, temporary, etc, name) == 0)
@@ -107,13 +128,13 @@ int files_renew_machine_id(struct fault *f)
             add(&t, "%02x", random[i]);
         add(&t, "\n");
         if (result == 0)
-            result = put_file(etc, "machine-id", &t, f);
+            result = put_file(etc, "machine-id", &t, false, f);
     }
     close(etc);
     return result;
 }
 
-int files_write(const struct setup *s, struct fault *f)
+int files_write(const struct setup *s, bool again, struct fault *f)
 {
     static struct text t;
     int etc = open_etc(f);
@@ -123,15 +144,15 @@ int files_write(const struct setup *s, struct fault *f)
     if (s->hostname[0]) {
         t.size = 0;
         add(&t, "%s\n", s->hostname);
-        result = put_file(etc, "hostname", &t, f);
+        result = put_file(etc, "hostname", &t, again, f);
     }
     if (result == 0) {
         hosts_text(s, &t);
-        result = put_file(etc, "hosts", &t, f);
+        result = put_file(etc, "hosts", &t, again, f);
     }
     if (result == 0 && s->server_count) {
         resolver_text(s, &t);
-        result = put_file(etc, "resolv.conf", &t, f);
+        result = put_file(etc, "resolv.conf", &t, again, f);
     }
     close(etc);
     return result;

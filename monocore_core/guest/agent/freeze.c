@@ -31,7 +31,7 @@ static struct {
 
 bool freeze_held(void) { return frozen.held && !frozen.leaving; }
 
-void freeze_leave(void) { frozen.leaving = true; }
+void freeze_leave(void) { frozen.leaving = frozen.held; }
 
 void freeze_work(void)
 {

@@ -85,7 +85,7 @@ static int become(const struct setup *setup, bool other, struct fault *f)
         mount(NULL, "/", NULL, MS_REMOUNT, NULL);
     int result = 0;
     if (setup->hostname[0])
-        result = files_write(setup, f);
+        result = files_write(setup, is_untouched, f);
     if (result == 0 && other)
         result = files_renew_machine_id(f);
     if (setup_readonly())
@@ -96,8 +96,11 @@ static int become(const struct setup *setup, bool other, struct fault *f)
 int renew_guest(struct span body, struct fault *f)
 {
     static struct setup setup;
+    static bool used;
     bool other = false;
-    memset(&setup, 0, sizeof setup);
+    if (used)
+        memset(&setup, 0, sizeof setup);
+    used = true;
     renewed = false;
     if (setup_parse_renewal(body, &setup, &other, f) < 0)
         return -1;

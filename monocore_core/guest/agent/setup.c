@@ -314,7 +314,7 @@ int setup_run(const struct setup *s, struct fault *f)
         return -1;
     if (s->hostname[0] && sethostname(s->hostname, strlen(s->hostname)) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", s->hostname);
-    if (files_write(s, f) < 0 || net_configure(s, f) < 0)
+    if (files_write(s, false, f) < 0 || net_configure(s, f) < 0)
         return -1;
     is_readonly = s->readonly;
     if (s->readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)

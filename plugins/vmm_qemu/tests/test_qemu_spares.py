@@ -20,17 +20,21 @@ from monocore_core.errors import GuestError, MachineError
 from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import StockingVmm
 from monocore_core.model.events import Began, Event, Warned
+from monocore_core.model.guest import GuestSetup, ProcessSpec, TmpfsMount
 from monocore_core.model.machine import DiskLimits, MachineSpec, Spare
 from monocore_core.model.network import UserMode
+from monocore_core.model.oci import ImageConfig, Platform
 from monocore_core.model.rootfs import DiskFormat
 from monocore_core.model.security import JailMode, Security
 from monocore_core.preparing import greet, rehearse
+from monocore_core.roles import Habit, renewal_of, settler
 from monocore_core.testing.contracts.vmm_base import guest_kit, root_of
 from monocore_core.testing.guests import MIB, GuestKit, connected, device_script, run
 from monocore_core.testing.processes import settled, tree
 
 PATIENCE = 60.0
 OWN = b"of this one alone"
+PROGRAM = ("busybox", "true")
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
@@ -202,6 +206,102 @@ async def test_disks_that_machines_share_wait_below_a_spare_and_no_others_stay_t
             await ended(vmm, mine)
         read.path.unlink()  # what is not there any more lies below none, and is no error
         await vmm.unstock((await stocked(vmm, before)).id)
+    assert not world.left()
+
+
+def of_role(world: World, role: str = "one") -> tuple[MachineSpec, GuestSetup]:
+    spec = world.spec()
+    return evolve(spec, role=role), evolve(GuestKit.setup(root_of(spec)), tied=False)
+
+
+async def settled_one(vmm: StockingVmm, spec: MachineSpec, setup: GuestSetup) -> Spare:
+    assert await vmm.prepare(spec, greet) is None
+    habit = Habit(ImageConfig(Platform.host(), ()))
+    habit.note(PROGRAM[0])
+    spare = await vmm.stock(spec, rehearse, settler(setup, habit))
+    assert isinstance(spare, Spare), spare
+    assert spare.role == spec.role
+    return spare
+
+
+async def test_a_machine_of_a_role_has_its_root_and_its_program_in_memory_and_is_an_individual(
+    world: World,
+) -> None:
+    secrets = "cat /proc/sys/kernel/random/boot_id /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1"
+    said: list[list[str]] = []
+    async with world.vmm() as vmm:
+        mine = [of_role(world) for _ in range(2)]
+        for spec, setup in mine:
+            await settled_one(vmm, spec, setup)
+        for number, (spec, setup) in enumerate(mine):
+            who = evolve(setup, hostname=f"number{number}", entropy=bytes([number]) * 64)
+            try:
+                async with connected(await vmm.start(spec)) as guest:
+                    assert world.began().spare
+                    assert guest.ready
+                    await guest.release(renewal_of(who))
+                    read = (await guest.stats()).disk_read_bytes
+                    assert not (await (await guest.spawn(ProcessSpec(PROGRAM))).wait()).code
+                    assert (await guest.stats()).disk_read_bytes == read
+                    said.append(
+                        (await run(guest, f"hostname; cat /etc/hostname; {secrets}")).text.splitlines()
+                    )
+                    assert (await run(guest, "grep number /etc/hosts")).text == f"127.0.1.1\tnumber{number}"
+                    assert (await run(guest, "grep nobody /etc/host* /proc/mounts")).code
+                    assert not (await run(guest, "echo new > /etc/hosts && touch /here")).code
+            finally:
+                await ended(vmm, spec)
+        assert not vmm.spares()
+    assert [lines[:2] for lines in said] == [["number0"] * 2, ["number1"] * 2]
+    assert len(said[0]) == 5
+    assert not set(said[0]) & set(said[1])
+    assert not world.left()
+
+
+async def test_what_was_set_up_for_one_role_serves_no_other_and_no_other_files(world: World) -> None:
+    async with world.vmm() as vmm:
+        spec, setup = of_role(world)
+        image = world.kit.root_disk(DiskFormat.VMDK).path.read_bytes()
+        copied = spec.directory / "image.vmdk"
+        copied.write_bytes(image)
+        spec = evolve(spec, disks=(evolve(spec.disks[0], path=copied),))
+        await settled_one(vmm, spec, setup)
+        (other, _), nobody = of_role(world, "two"), world.spec()
+        for wanted in (other, nobody):
+            try:
+                async with connected(await vmm.start(wanted)) as guest:
+                    assert not guest.ready
+                    assert not world.began().spare
+            finally:
+                await ended(vmm, wanted)
+        assert len(vmm.spares()) == 1
+        any_of_shape = await stocked(vmm, nobody)
+        assert any_of_shape.role == ""
+        copied.unlink()
+        copied.write_bytes(image)  # of the same name, and another file
+        mine = evolve(of_role(world)[0], disks=spec.disks)
+        try:
+            async with connected(await vmm.start(mine)) as guest:
+                assert world.began().spare
+                assert not guest.ready
+                await guest.setup(GuestKit.setup(root_of(mine)))
+        finally:
+            await ended(vmm, mine)
+        assert not vmm.spares()  # the one that was set up with the file that has gone was ended
+    assert not world.left()
+
+
+async def test_a_guest_that_cannot_be_set_up_leaves_no_spare(world: World) -> None:
+    async with world.vmm() as vmm:
+        spec, setup = of_role(world)
+        assert await vmm.prepare(spec, greet) is None
+        broken = evolve(setup, mounts=(TmpfsMount("/dev/null/below"),))
+        with pytest.raises(GuestError, match="cannot mount"):
+            await vmm.stock(spec, rehearse, settler(broken, Habit(ImageConfig(Platform.host(), ()))))
+        own = evolve(spec, disks=(*spec.disks, world.kit.blank_disk("w", b"", readonly=False, size=MIB)))
+        habit = Habit(ImageConfig(Platform.host(), ()))
+        assert "disk w is its own" in str(await vmm.stock(own, rehearse, settler(setup, habit)))
+        assert not vmm.spares()
     assert not world.left()
 
 

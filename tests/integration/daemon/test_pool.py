@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 class _Pooled(Home):
-    """A home of its own, whose daemon keeps one machine of each shape."""
+    """A home of its own, whose daemon keeps one machine of each image, and one of each shape."""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -56,7 +56,9 @@ def _until(done: Callable[[], bool], what: str) -> None:
 
 
 def _ready(home: Home) -> bool:
-    return bool(re.search(r"Pool: +1 of 1 ready", home.out("info")))
+    """Whether everything waits that should: for the image, and for any other."""
+    found = re.findall(r"(\d+) of (\d+) ready, for (one|any) image", home.out("info"))
+    return {kind for *_, kind in found} == {"one", "any"} and all(one == all_ for one, all_, _ in found)
 
 
 class _Unix(http.client.HTTPConnection):

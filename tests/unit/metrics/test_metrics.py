@@ -232,8 +232,9 @@ def test_starts_and_the_pool_for_prometheus() -> None:
     starts.begun["spare"] += 2
     starts.failed("NotFound")
     starts.ended("oom")
-    shape = PoolShape(2, 256, ("root", "upper"), 3, 1000)
-    lines = prometheus([], starts, (shape,)).decode().splitlines()
+    one = PoolShape(2, 256, ("root", "upper"), settled=False, wanted=4, ready=3, bytes=1000)
+    settled = PoolShape(2, 256, ("root", "upper"), settled=True, wanted=4, ready=1, bytes=10)
+    lines = prometheus([], starts, (one, settled, settled)).decode().splitlines()
     assert 'monocore_start_stage_seconds_bucket{le="0.0025",stage="root"} 0.0' in lines
     assert 'monocore_start_stage_seconds_bucket{le="0.005",stage="root"} 1.0' in lines
     assert 'monocore_start_stage_seconds_bucket{le="300.0",stage="root"} 2.0' in lines
@@ -242,8 +243,10 @@ def test_starts_and_the_pool_for_prometheus() -> None:
     assert 'monocore_starts_total{began="spare"} 2.0' in lines
     assert 'monocore_start_failures_total{reason="NotFound"} 1.0' in lines
     assert 'monocore_ends_total{reason="oom"} 1.0' in lines
-    assert 'monocore_pool_ready{disks="root+upper",memory="256",vcpus="2"} 3.0' in lines
-    assert 'monocore_pool_memory_bytes{disks="root+upper",memory="256",vcpus="2"} 1000.0' in lines
+    labels = 'disks="root+upper",memory="256",settled="{}",vcpus="2"'
+    for name, figures in (("ready", (3.0, 2.0)), ("memory_bytes", (1000.0, 20.0))):
+        for settled_too, figure in zip(("no", "yes"), figures, strict=True):
+            assert f"monocore_pool_{name}{{{labels.format(settled_too)}}} {figure}" in lines
 
 
 def test_names_without_end_are_counted_together() -> None:

@@ -16,6 +16,7 @@ import contextlib
 import os
 import secrets
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
@@ -28,6 +29,7 @@ from monocore_core.model.machine import MachineSpec, Spare
 from monocore_core.model.network import NoNetwork
 from monocore_core.vmmkit.channel import SocketChannel
 from monocore_core.vmmkit.guestkernel import Kernel
+from monocore_core.vmmkit.qmp import Qmp
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.capture import calm, clear, move, placeholders
 from monocore_vmm_qemu.command import Facts
@@ -36,7 +38,7 @@ from monocore_vmm_qemu.named import end_named
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
 from monocore_vmm_qemu.shape import template_of
-from monocore_vmm_qemu.swap import Laid, give_back, lay, swap, unswappable
+from monocore_vmm_qemu.swap import Laid, give_back, laid_for, lay, shared, swap, unswappable
 from monocore_vmm_qemu.templates import Start
 
 _NAME = "spare"
@@ -51,6 +53,27 @@ def unfit(spec: MachineSpec) -> str | None:
     return unswappable(spec)
 
 
+def unsettled(spec: MachineSpec) -> str | None:
+    """Why no spare can be set up for a machine before it is asked for, or None. Pure."""
+    own = [disk.name for disk in spec.disks if not shared(disk)]
+    return f"disk {own[0]} is its own" if own else None
+
+
+@frozen
+class Source:
+    """What spares are copies of.
+
+    Attributes:
+        shape: of the template.
+        image: the template.
+        stub: what copies have for a kernel.
+    """
+
+    shape: str
+    image: Captured
+    stub: Kernel
+
+
 @frozen(eq=False)
 class _Waiting:
     """A spare, its process, its specification, and which disks lie below its devices already."""
@@ -59,6 +82,10 @@ class _Waiting:
     spec: MachineSpec
     running: Running
     laid: dict[int, Laid] = field(factory=dict[int, Laid])
+
+    def serves(self, spec: MachineSpec) -> bool:
+        """Whether it can become a machine; what it was set up with must be there still, and nothing else."""
+        return not self.spare.role or laid_for(spec, self.laid)
 
 
 @define(eq=False)
@@ -83,8 +110,8 @@ class Spares:
             one.spare for row in self._waiting.values() for one in row if not one.running.ended.done()
         )
 
-    async def add(self, shape: str, start: Start, image: Captured, stub: Kernel, greet: Greeter) -> Spare:
-        """Start a copy, let its agent answer, and stop it.
+    async def add(self, source: Source, start: Start, greet: Greeter, settle: Greeter | None = None) -> Spare:
+        """Start a copy, let its agent answer, and stop it. See :meth:`.StockingVmm.stock`.
 
         Raises:
             MachineError, DeadlineExceeded, GuestError: it did not start, or its agent did not answer.
@@ -93,34 +120,36 @@ class Spares:
         spec = await in_thread(lambda: self._make(start.spec))
         try:
             launcher = evolve(start.launcher, changing=True)
-            running = await launcher.launch(spec, stub, kvm=start.kvm, image=image)
+            running = await launcher.launch(spec, source.stub, kvm=start.kvm, image=source.image)
         except BaseException:
             clear(spec.directory)
             raise
-        waiting = _Waiting(Spare(spec.key, shape, running.process.pid), spec, running)
+        role = start.spec.role if settle is not None else ""
+        waiting = _Waiting(Spare(spec.key, source.shape, running.process.pid, role), spec, running)
         try:
-            await greet(SocketChannel(sockets.connect(spec.directory, sockets.AGENT_SOCKET), spec.key))
-            await calm(running.process.pid)
-            waiting.laid.update(await _stop(waiting, start))
+            await _spoken(waiting, greet)
+            await _stop(waiting, start)
+            if settle is not None:
+                await _settled(waiting, start, settle)
         except BaseException:
             await self._end(waiting)
             raise
-        self._waiting.setdefault(shape, deque()).append(waiting)
+        self._waiting.setdefault(source.shape, deque()).append(waiting)
         return waiting.spare
 
     async def take(self, shape: str, start: Start) -> Running | None:
         """Make a spare the machine that is started, which runs on return; None when there is none.
 
-        One that fails is ended, and so is one whose taking is cancelled.
+        One of its role goes before one that has none. One that fails is ended, and so is one whose taking is cancelled.
 
         Raises:
             MachineError: every one that there was failed; the last one's reason.
         """
         spec, row = start.spec, self._waiting.get(shape)
         failure: MachineError | None = None
-        while row:
-            waiting = row.popleft()
-            if waiting.running.ended.done():
+        while (waiting := _best(row, spec.role)) is not None and row is not None:
+            row.remove(waiting)
+            if waiting.running.ended.done() or not waiting.serves(spec):
                 await self._end(waiting)
                 continue
             try:
@@ -226,15 +255,47 @@ async def _facts(start: Start) -> Facts:
     return await start.launcher.facts(start.spec, start.kernel, kvm=start.kvm)
 
 
-async def _stop(waiting: _Waiting, start: Start) -> dict[int, Laid]:
+def _best(row: Iterable[_Waiting] | None, role: str) -> _Waiting | None:
+    """The first of a role, or the first that has none."""
+    fitting = [waiting for waiting in row or () if waiting.spare.role in ("", role)]
+    return next((one for one in fitting if one.spare.role == role), fitting[0] if fitting else None)
+
+
+async def _spoken(waiting: _Waiting, greet: Greeter) -> None:
+    """Let somebody speak with its agent, and wait until nothing of that is at work any more."""
+    await greet(
+        SocketChannel(sockets.connect(waiting.spec.directory, sockets.AGENT_SOCKET), waiting.spec.key)
+    )
+    await calm(waiting.running.process.pid)
+
+
+async def _stop(waiting: _Waiting, start: Start) -> None:
     """Stop it, with word for its guest that its disks have changed, which it hears when it runs again; and lay what the next one may want."""
-    qmp = waiting.running.qmp
-    if qmp is None:
-        raise MachineError("a spare's monitor is closed")
+    qmp = _monitor(waiting)
     await qmp.execute("stop")
     for number, disk in enumerate(waiting.spec.disks, start=1):
         await move(qmp, f"disk{number}", readonly=disk.readonly)
-    return await lay(qmp, start.spec, await _facts(start))
+    waiting.laid.update(await lay(qmp, start.spec, await _facts(start)))
+
+
+async def _settled(waiting: _Waiting, start: Start, settle: Greeter) -> None:
+    """Have its guest, which has the disks, set up, and stop it again.
+
+    Raises:
+        MachineError: a disk has gone since.
+    """
+    if not laid_for(start.spec, waiting.laid):
+        raise MachineError("a disk of the machine that a spare is to serve is gone")
+    qmp = _monitor(waiting)
+    await qmp.execute("cont")
+    await _spoken(waiting, settle)
+    await qmp.execute("stop")
+
+
+def _monitor(waiting: _Waiting) -> Qmp:
+    if waiting.running.qmp is None:
+        raise MachineError("a spare's monitor is closed")
+    return waiting.running.qmp
 
 
 def _key(owner: str, number: str) -> str:

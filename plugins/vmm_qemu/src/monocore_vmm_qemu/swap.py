@@ -56,13 +56,23 @@ def unswappable(spec: MachineSpec) -> str | None:
     return None
 
 
+def shared(disk: Disk) -> bool:
+    """Whether machines have a disk in common, which none of them writes. Pure."""
+    return disk.readonly and not disk.limits
+
+
+def laid_for(spec: MachineSpec, laid: Mapping[int, Laid]) -> bool:
+    """Whether every disk of a machine lies below its device already."""
+    return all(slot in laid and laid[slot].serves(disk) for slot, disk in _slots(spec))
+
+
 async def lay(qmp: Qmp, spec: MachineSpec, facts: Facts) -> dict[int, Laid]:
     """Put those disks of ``spec`` below the nodes of a stopped machine that machines have in common, where they are still there; by their slots.
 
     Raises:
         MachineError: one cannot be opened, or QEMU refused; then the machine is of no more use.
     """
-    looks = {slot: _looks(disk) for slot, disk in _slots(spec) if disk.readonly and not disk.limits}
+    looks = {slot: _looks(disk) for slot, disk in _slots(spec) if shared(disk)}
     wanted = {slot: disk for slot, disk in _slots(spec) if len(looks.get(slot, ())) == 1 + len(disk.files)}
     given = await _put(qmp, wanted, facts, "laid", _LAID_SET)
     return {slot: Laid(disk, looks[slot], f"laid{slot}", given[slot]) for slot, disk in wanted.items()}

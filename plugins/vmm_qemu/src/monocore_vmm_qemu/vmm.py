@@ -26,7 +26,7 @@ from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
 from monocore_vmm_qemu.shape import identify, key_of
 from monocore_vmm_qemu.snapshot import QemuSnapshot, load_snapshot, refuse
-from monocore_vmm_qemu.spares import Spares, unfit
+from monocore_vmm_qemu.spares import Source, Spares, unfit, unsettled
 from monocore_vmm_qemu.templates import Start, Templates
 
 _MAX_SERIAL = 20
@@ -94,16 +94,17 @@ class QemuVmm:
         start = await self._settled(spec)
         return start if isinstance(start, str) else await self._templates.prepare(start, greet)
 
-    async def stock(self, spec: MachineSpec, greet: Greeter) -> Spare | str:
+    async def stock(self, spec: MachineSpec, greet: Greeter, settle: Greeter | None = None) -> Spare | str:
         """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
-        if reason := unfit(spec):
+        if reason := unfit(spec) or (unsettled(spec) if settle is not None else None):
             return reason
         start = await self._settled(spec)
         found = start if isinstance(start, str) else await self._templates.find(start)
         if isinstance(found, str) or isinstance(start, str):
             return str(found)
         key, image = found
-        return await self._spares.add(key, start, image, await self._templates.stub(), greet)
+        source = Source(key, image, await self._templates.stub())
+        return await self._spares.add(source, start, greet, settle)
 
     def spares(self) -> tuple[Spare, ...]:
         """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
