@@ -10,6 +10,15 @@ from monocore_core.inflate.layers import (
     PlainInflater,
     SniffingInflater,
     ZstdInflater,
+    is_zeros,
 )
 
-__all__ = ["BLOCK", "GzipInflater", "Inflater", "PlainInflater", "SniffingInflater", "ZstdInflater"]
+__all__ = [
+    "BLOCK",
+    "GzipInflater",
+    "Inflater",
+    "PlainInflater",
+    "SniffingInflater",
+    "ZstdInflater",
+    "is_zeros",
+]

@@ -27,6 +27,7 @@ except ImportError:  # a machine that isal has no wheel for
 #: Most bytes that one step gives.
 BLOCK = 2 * 1024 * 1024
 
+_ZEROS = bytes(BLOCK)
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
@@ -36,6 +37,12 @@ _GZIP_WBITS = 31
 #: Most gzip members or zstd frames of one layer. eStargz makes one a file, so it is generous; each costs microseconds.
 MAX_MEMBERS = 1_000_000
 _MANY, _SMALL_WINDOW = 64, 64 * 1024
+
+
+def is_zeros(block: bytes | memoryview) -> bool:
+    """Whether it is a whole block of zeros, which may become a hole of a file. A view is one of what is as large as a block."""
+    whole = block.obj if isinstance(block, memoryview) else block  # views would be compared byte by byte
+    return len(block) == BLOCK and whole == _ZEROS
 
 
 class Inflater(Protocol):

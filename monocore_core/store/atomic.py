@@ -60,6 +60,11 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
         call(fd, offset, length, _SYNC_FILE_RANGE_WRITE)
 
 
+def sync_data(fd: int) -> None:
+    """Sync a file's bytes, and what finding them takes; all of the file where there is no such call."""
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
 @functools.cache
 def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
     import ctypes  # noqa: PLC0415 - 5 ms that only a transfer needs

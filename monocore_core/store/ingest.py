@@ -8,7 +8,7 @@ and without::
 
     source (event loop) ──chunks──▶ inflate (thread) ──blocks──▶ hash both sides and write (thread)
 
-hashlib, isal and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
+Beside them another thread syncs what is written, so that little is left to be synced at the end. hashlib, isal and write release the interpreter's lock for large blocks. Cancellation waits for the one block that is at work,
 milliseconds, and leaves a temporary file that the caller deletes.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -26,22 +27,24 @@ from attrs import define, field, frozen
 
 from monocore_core.concurrency import in_thread
 from monocore_core.errors import Corrupt, LimitExceeded
-from monocore_core.inflate import BLOCK, SniffingInflater
+from monocore_core.inflate import BLOCK, SniffingInflater, is_zeros
 from monocore_core.model.digest import Digest, Hasher
 from monocore_core.model.oci import Descriptor
-from monocore_core.store.atomic import start_writeback, storage_errors
+from monocore_core.store.atomic import start_writeback, storage_errors, sync_data
 from monocore_core.store.limits import Limits
 from monocore_core.unpacking.process import Worker
 
 #: Compressed bytes that are collected before a thread is bothered with them.
 BATCH = 512 * 1024
 #: That one layer keeps busy.
-THREADS = 3
+THREADS = 4
 #: Batches and steps in a queue between two stages.
 _DEPTH = 3
-#: Bytes after which the kernel is told to write them.
-_WRITEBACK = 16 * 1024 * 1024
-_ZEROS = bytes(BLOCK)
+#: Bytes after which the kernel is told to write them, and after which they are synced meanwhile: what waits in a disk's own cache, nobody
+#: has then to wait for at the end.
+_WRITEBACK, _SYNC = 16 * 1024 * 1024, 64 * 1024 * 1024
+#: Blocks that are under way between a worker and the file.
+_ROOMS = _DEPTH + 3
 
 
 @frozen
@@ -64,7 +67,7 @@ class _Step:
     """Compressed bytes to hash, and blocks to hash and write."""
 
     received: bytes
-    blocks: tuple[bytes, ...]
+    blocks: tuple[bytes | memoryview, ...]
 
 
 @define(eq=False)
@@ -83,7 +86,7 @@ class _Sink:
         self.took(step.received)
         for block in step.blocks:
             self.uncompressed.update(block)
-            self._hole = len(block) == BLOCK and block == _ZEROS
+            self._hole = is_zeros(block)
             if not self._hole:
                 _write(self.fd, block, self.size)
             self.size += len(block)
@@ -103,7 +106,7 @@ class _Sink:
         os.fsync(self.fd)
 
 
-def _write(fd: int, block: bytes, position: int) -> None:
+def _write(fd: int, block: bytes | memoryview, position: int) -> None:
     view = memoryview(block)
     while view:
         written = os.pwrite(fd, view, position)
@@ -154,6 +157,7 @@ async def ingest(
                     group.create_task(pipeline.send(worker))
                     group.create_task(pipeline.take(worker))
                 group.create_task(pipeline.store())
+                group.create_task(pipeline.sync())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         with _naming(spec):
@@ -175,6 +179,9 @@ class _Pipeline:
     sink: _Sink
     what: str
     _sent: int = field(default=0, init=False)
+    _synced: int = field(default=0, init=False)
+    _ended: bool = field(default=False, init=False)
+    _written: asyncio.Event = field(factory=asyncio.Event, init=False)
     _batches: asyncio.Queue[bytes | None] = field(
         factory=lambda: asyncio.Queue[bytes | None](_DEPTH), init=False
     )
@@ -241,10 +248,13 @@ class _Pipeline:
 
     async def take(self, worker: Worker) -> None:
         """What the worker makes of them to steps."""
+        rooms: deque[bytearray] = deque(maxlen=_ROOMS)
         size = 0
         while True:
+            # the oldest one: its block has been written, as no more than the queue holds wait, beside one at each of its ends
+            rooms.append(rooms.popleft() if len(rooms) == _ROOMS else bytearray(BLOCK))
             with _naming(self.spec):
-                block = await in_thread(worker.receive, self.executor, stop=worker.kill)
+                block = await in_thread(partial(worker.receive, rooms[-1]), self.executor, stop=worker.kill)
                 size += len(block)
                 self.limits.check_layer(size, self._sent)
             if not block:
@@ -258,6 +268,21 @@ class _Pipeline:
         while (step := await self._steps.get()) is not None:
             with storage_errors(self.what):
                 await in_thread(partial(self.sink.take, step), self.executor)
+            if self.sink.size - self._synced >= _SYNC:
+                self._written.set()
+        self._ended = True
+        self._written.set()
+
+    async def sync(self) -> None:
+        """Sync what is written, beside everything else, but for the end."""
+        while True:
+            await self._written.wait()
+            if self._ended:
+                return
+            self._written.clear()
+            self._synced = self.sink.size
+            with storage_errors(self.what):
+                await in_thread(partial(sync_data, self.sink.fd), self.executor)
 
 
 def _take(blocks: Iterator[bytes]) -> tuple[bytes, ...]:

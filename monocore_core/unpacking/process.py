@@ -135,8 +135,12 @@ class Worker:
         self._finished = True
         self._tell(END, 0)
 
-    def receive(self) -> bytes:
+    def receive(self, into: bytearray) -> memoryview:
         """The next block, at most :data:`~monocore_core.inflate.BLOCK` bytes; none at the end of a stream.
+
+        Args:
+            into: takes it, and is as large as a block may be: a copy, which nobody changes any more. A buffer that is used again costs the kernel
+                no fresh pages.
 
         Raises:
             Corrupt: the stream is damaged, or has ended the process.
@@ -152,14 +156,16 @@ class Worker:
             place = place_out(self._received)
             self._received += 1
             self._bytes += size
-            block = self._line.view[place : place + size]  # a copy, which nobody changes any more
+            block = memoryview(into)[:size]
+            with memoryview(self._line.view) as shared:
+                block[:] = shared[place : place + size]
             with contextlib.suppress(BrokenPipeError):
                 os.write(self._empty, b"\0")
             return block
         if kind == END and not size:
             self._finished = False
             self._waited, self._bytes = 0.0, 0
-            return b""
+            return memoryview(b"")
         said = self._read(size) if kind in (CORRUPT, TOO_MUCH) and size <= MAX_WORDS else None
         text = "".join(filter(str.isprintable, (said or b"").decode(errors="replace")))
         if not text:
@@ -167,19 +173,20 @@ class Worker:
         raise Corrupt(text) if kind == CORRUPT else LimitExceeded(text)
 
     def pump(
-        self, read: Callable[[], bytes], write: Callable[[bytes], None], stop: Callable[[], None]
+        self, read: Callable[[], bytes], write: Callable[[bytes | memoryview], None], stop: Callable[[], None]
     ) -> None:
         """Put a whole stream through.
 
         Args:
             read: gives the stream's next bytes, none at its end; called in another thread.
-            write: takes the next block.
+            write: takes the next block, which is another as soon as it returns.
             stop: makes ``read`` raise, or return, soon; called once, when something else has failed.
 
         Raises:
             Corrupt, LimitExceeded: as :meth:`receive`; and whatever ``read`` and ``write`` raise.
         """
         failures: list[BaseException] = []
+        room = bytearray(BLOCK)
 
         def send() -> None:
             try:
@@ -193,7 +200,7 @@ class Worker:
         sending = threading.Thread(target=send, name="monocore-send")
         sending.start()
         try:
-            while block := self.receive():
+            while block := self.receive(room):
                 write(block)
         except BaseException:
             self.kill()

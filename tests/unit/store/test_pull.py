@@ -1,10 +1,12 @@
 """Pulling: what arrives is right or refused, done once, and a failure leaves nothing that looks like an image."""
 
 import asyncio
+import errno
 import gzip
 import io
 import os
 import tarfile
+import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -29,7 +31,7 @@ from monocore_core.model.events import Event, LayerDone, LayerProgress, Resolved
 from monocore_core.model.oci import OCI_LAYER_GZIP, OCI_LAYER_TAR, Descriptor, Platform
 from monocore_core.model.security import Security
 from monocore_core.reference import Reference
-from monocore_core.store import Limits, Store
+from monocore_core.store import Limits, Store, ingest
 from monocore_core.store.locks import Locks
 from monocore_core.testing.memory import MemoryImage, MemorySource, documents, memory_image, squeeze
 from monocore_core.unpacking.service import Unpackers
@@ -96,6 +98,53 @@ async def test_a_pulled_image_is_complete_and_found(store: Store) -> None:
     assert all(event.received == event.total for event in last.values())
     assert not list(store.layout.temporaries.iterdir())
     assert not list(store.layout.locks.iterdir())
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long files were when they were synced meanwhile, which is every 4 MiB."""
+    found: list[int] = []
+
+    def sync(fd: int) -> None:
+        found.append(os.fstat(fd).st_size)
+        os.fdatasync(fd)
+
+    monkeypatch.setattr(ingest, "_SYNC", 4 << 20)
+    monkeypatch.setattr(ingest, "sync_data", sync)
+    return found
+
+
+async def test_a_layer_that_comes_faster_than_the_disk_takes_it_is_the_same_and_synced_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch, syncs: list[int]
+) -> None:
+    """Blocks on their way lie in memory that is used again: none is overwritten before the disk has it."""
+    write = os.pwrite
+
+    def slowly(fd: int, data: memoryview, offset: int) -> int:
+        time.sleep(0.01)
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slowly)
+    tar = layer_tar("a", 0)[:-1024] + b"".join(
+        bytes([number]) * (1 << 20) + os.urandom(64) + bytes(2 << 20) for number in range(12)
+    )
+    image = await store.pull(source_of(memory_image([tar])), NAME, AMD64)
+    assert image.layers[0].path.read_bytes() == tar
+    assert syncs
+    assert 4 << 20 <= max(syncs) < len(tar)
+
+
+async def test_a_disk_that_fails_when_it_is_synced_meanwhile_is_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, syncs: list[int]
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(ingest, "sync_data", refuse)
+    with pytest.raises(StorageError, match="Input/output error"):
+        await store.pull(source_of(memory_image([layer_tar("a", 20 << 20)])), NAME, AMD64)
+    assert not syncs
+    assert not leftovers(store)
 
 
 async def test_a_repeat_transfers_nothing(store: Store) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import stat
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,8 @@ async def through(worker: Worker, data: bytes, *, piece: int = 512 * 1024) -> by
 
     def receive() -> bytes:
         found = b""
-        while block := worker.receive():
+        room = bytearray(BLOCK)
+        while block := worker.receive(room):
             assert len(block) <= BLOCK
             found += block
         return found
@@ -154,7 +156,7 @@ async def test_one_that_is_killed_and_one_whose_work_is_cancelled(unpackers: Unp
             async with session.worker() as worker:
                 assert worker is not None
                 started.set()
-                await in_thread(worker.receive, stop=worker.kill)
+                await in_thread(partial(worker.receive, bytearray(BLOCK)), stop=worker.kill)
 
         task = asyncio.create_task(waiting())
         async with asyncio.timeout(PATIENCE):
@@ -170,7 +172,7 @@ async def test_one_that_stands_still_is_not_waited_for_and_one_that_has_nothing_
     packed = gzip.compress(LARGE)
     async with unpackers.session() as session, session.worker() as worker:
         assert worker is not None
-        waiting = asyncio.create_task(in_thread(worker.receive, stop=worker.kill))
+        waiting = asyncio.create_task(in_thread(partial(worker.receive, bytearray(BLOCK)), stop=worker.kill))
         worker.send(packed[:5])  # in which there is no block yet
         busy = worker._owes  # pyright: ignore[reportPrivateUsage] - nobody tells that a slot is empty
         assert not await settled(busy, lambda owes: not owes, PATIENCE)
@@ -180,15 +182,15 @@ async def test_one_that_stands_still_is_not_waited_for_and_one_that_has_nothing_
             assert not waiting.done()
         worker.send(packed[5:])
         worker.finish()
-        found = await waiting
-        while block := await in_thread(worker.receive, stop=worker.kill):
+        found = bytes(await waiting)
+        while block := await in_thread(partial(worker.receive, bytearray(BLOCK)), stop=worker.kill):
             found += block
         assert found == LARGE
         os.kill(worker.pid, signal.SIGSTOP)
         worker.send(packed)
         monkeypatch.setattr(process, "PATIENCE", 0.3)
         with pytest.raises(DeadlineExceeded, match="standstill"):
-            await in_thread(worker.receive, stop=worker.kill)
+            await in_thread(partial(worker.receive, bytearray(BLOCK)), stop=worker.kill)
 
 
 async def test_where_jails_are_off_we_do_it_ourselves(tmp_path: Path) -> None:

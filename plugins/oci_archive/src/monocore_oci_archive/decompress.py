@@ -26,7 +26,7 @@ class Decompressor:
     def run(
         self,
         read: Callable[[], bytes],
-        write: Callable[[bytes], None],
+        write: Callable[[bytes | memoryview], None],
         stop: Callable[[], None],
     ) -> None:
         """Decompress everything.
@@ -49,7 +49,7 @@ class Decompressor:
             asyncio.run_coroutine_threadsafe(worker.close(), self.loop).result()
 
 
-def _by_ourselves(read: Callable[[], bytes], write: Callable[[bytes], None]) -> None:
+def _by_ourselves(read: Callable[[], bytes], write: Callable[[bytes | memoryview], None]) -> None:
     inflater = ArchiveInflater()
     while data := read():
         for block in inflater.feed(data):

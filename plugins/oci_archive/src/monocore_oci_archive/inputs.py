@@ -16,7 +16,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 
 from monocore_core.errors import InvalidInput, LimitExceeded, NotFound, StorageError
-from monocore_core.inflate import BLOCK
+from monocore_core.inflate import is_zeros
 from monocore_core.inflate.archives import MAGIC_LENGTH, compression_of
 from monocore_oci_archive.decompress import Decompressor
 from monocore_oci_archive.options import ArchiveOptions
@@ -29,7 +29,6 @@ _RATIO, _RATIO_FROM = 250, 4 * 1024**3
 _LOOK = 64 * 1024 * 1024
 #: A file that changed so recently may change again without another time stamp, nanoseconds.
 _FRESH = 1_000_000_000
-_ZEROS = bytes(BLOCK)
 STDIN = "/dev/stdin"
 
 
@@ -104,7 +103,7 @@ class Spool:
                 hint="free space on that file system, or choose another folder with --home",
             ) from error
 
-    def write(self, block: bytes) -> None:
+    def write(self, block: bytes | memoryview) -> None:
         """Append at most :data:`BLOCK` bytes.
 
         Raises:
@@ -119,7 +118,7 @@ class Spool:
         if self.size - self._looked >= _LOOK:
             self._looked = self.size
             self._check_space()
-        if len(block) == BLOCK and block == _ZEROS:
+        if is_zeros(block):
             return
         view, position = memoryview(block), self.size - len(block)
         while view:
@@ -205,7 +204,7 @@ def _unpack(read: Callable[[], bytes], spool: Spool, decompressor: Decompressor,
         received += len(data)
         return data
 
-    def write(block: bytes) -> None:
+    def write(block: bytes | memoryview) -> None:
         spool.write(block)
         if spool.size > max(_RATIO_FROM, received * _RATIO):
             raise LimitExceeded(f"{spool.path} is more than {_RATIO} times larger uncompressed")
