@@ -258,6 +258,23 @@ async def test_a_machine_of_a_role_has_its_root_and_its_program_in_memory_and_is
     assert not world.left()
 
 
+async def test_a_machine_of_a_role_may_have_a_root_that_nobody_can_write(world: World) -> None:
+    async with world.vmm() as vmm:
+        spec, setup = of_role(world)
+        setup = evolve(setup, upper=None)
+        await settled_one(vmm, spec, setup)
+        try:
+            async with connected(await vmm.start(spec)) as guest:
+                assert guest.ready
+                await guest.release(renewal_of(evolve(setup, hostname="mine")))
+                assert (await run(guest, "hostname; cat /etc/hostname")).text == "mine\nmine"
+                assert (await run(guest, "touch /here")).code
+                assert (await run(guest, "echo more >> /etc/hosts")).code
+        finally:
+            await ended(vmm, spec)
+    assert not world.left()
+
+
 async def test_what_was_set_up_for_one_role_serves_no_other_and_no_other_files(world: World) -> None:
     async with world.vmm() as vmm:
         spec, setup = of_role(world)

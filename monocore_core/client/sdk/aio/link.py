@@ -172,7 +172,8 @@ def explained(endpoint: Endpoint) -> Generator[None]:
     except aiohttp.ServerDisconnectedError as error:
         raise closed_early(secure=endpoint.tls is not None) from error
     except (aiohttp.ClientPayloadError, ConnectionError) as error:
-        raise _refused(error) or Unreachable("the connection to the daemon was lost") from error
+        why = f" ({error})" if str(error) else ""
+        raise _refused(error) or Unreachable(f"the connection to the daemon was lost{why}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise _refused(error) or Unreachable(
             f"the daemon at {endpoint.path or endpoint.base} cannot be reached: {error}"
