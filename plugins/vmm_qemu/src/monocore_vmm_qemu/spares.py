@@ -145,9 +145,9 @@ class Spares:
         Raises:
             MachineError: every one that there was failed; the last one's reason.
         """
-        spec, row = start.spec, self._waiting.get(shape)
+        spec, row = start.spec, self._waiting.setdefault(shape, deque())
         failure: MachineError | None = None
-        while (waiting := _best(row, spec.role)) is not None and row is not None:
+        while (waiting := _best(row, spec.role)) is not None:
             row.remove(waiting)
             if waiting.running.ended.done() or not waiting.serves(spec):
                 await self._end(waiting)
@@ -255,9 +255,9 @@ async def _facts(start: Start) -> Facts:
     return await start.launcher.facts(start.spec, start.kernel, kvm=start.kvm)
 
 
-def _best(row: Iterable[_Waiting] | None, role: str) -> _Waiting | None:
+def _best(row: Iterable[_Waiting], role: str) -> _Waiting | None:
     """The first of a role, or the first that has none."""
-    fitting = [waiting for waiting in row or () if waiting.spare.role in ("", role)]
+    fitting = [waiting for waiting in row if waiting.spare.role in ("", role)]
     return next((one for one in fitting if one.spare.role == role), fitting[0] if fitting else None)
 
 
