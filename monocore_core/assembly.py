@@ -24,7 +24,7 @@ from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
-from monocore_core.interfaces.vmm import Machine, PausableMachine, Vmm
+from monocore_core.interfaces.vmm import Machine, PausableMachine, Settled, Vmm
 from monocore_core.model.events import Began, Event, Listener, Published, Stage
 from monocore_core.model.guest import GuestRenewal, GuestSetup
 from monocore_core.model.image import Image
@@ -357,7 +357,9 @@ async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:
     """Make the guest a sandbox, and start its first command without waiting for word of that. One that waited for it may be all but that."""
 
     async def begin() -> None:
-        if sandbox.guest.ready:
+        if (
+            isinstance(sandbox.machine, Settled) and sandbox.machine.settled
+        ):  # the guest's own word counts for nothing
             await sandbox.guest.release(renewal_of(setup))
         else:
             await sandbox.guest.setup(setup)

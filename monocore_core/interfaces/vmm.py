@@ -102,6 +102,16 @@ class Confined(Protocol):
         ...
 
 
+@runtime_checkable
+class Settled(Protocol):
+    """A machine that may have come of a spare of its role (:meth:`StockingVmm.stock`)."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether its guest was set up before: it is told who it is (RELEASE), in place of what it is to be (SETUP)."""
+        ...
+
+
 class Vmm(Protocol):
     """Runs machines. Methods may run concurrently."""
 
@@ -236,7 +246,7 @@ class TemplateVmm(Vmm, Protocol):
 class StockingVmm(TemplateVmm, Protocol):
     """A VMM that keeps spares: copies of a template, made before anybody asks, of which :meth:`Vmm.start` takes one where one fits.
 
-    One that was set up for the machine's role goes before one that was set up for none: :attr:`.Guest.ready` tells which it was.
+    One that was set up for the machine's role goes before one that was set up for none: the machine tells (:class:`Settled`) which it was.
     How many of which shape there are is for the caller to say, and to pay for; the VMM makes and ends none by itself. A spare belongs to the
     process that made it and ends with the VMM's context; what a process that was killed has left, the next one to open the VMM ends.
     """

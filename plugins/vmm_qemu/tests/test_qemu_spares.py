@@ -18,7 +18,7 @@ from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.errors import GuestError, MachineError
 from monocore_core.interfaces.provider import Host
-from monocore_core.interfaces.vmm import StockingVmm
+from monocore_core.interfaces.vmm import Settled, StockingVmm
 from monocore_core.model.events import Began, Event, Warned
 from monocore_core.model.guest import GuestSetup, ProcessSpec, TmpfsMount
 from monocore_core.model.machine import DiskLimits, MachineSpec, Spare
@@ -236,7 +236,10 @@ async def test_a_machine_of_a_role_has_its_root_and_its_program_in_memory_and_is
         for number, (spec, setup) in enumerate(mine):
             who = evolve(setup, hostname=f"number{number}", entropy=bytes([number]) * 64)
             try:
-                async with connected(await vmm.start(spec)) as guest:
+                machine = await vmm.start(spec)
+                assert isinstance(machine, Settled)
+                assert machine.settled
+                async with connected(machine) as guest:
                     assert world.began().spare
                     assert guest.ready
                     await guest.release(renewal_of(who))
@@ -286,7 +289,10 @@ async def test_what_was_set_up_for_one_role_serves_no_other_and_no_other_files(w
         (other, _), nobody = of_role(world, "two"), world.spec()
         for wanted in (other, nobody):
             try:
-                async with connected(await vmm.start(wanted)) as guest:
+                machine = await vmm.start(wanted)
+                assert isinstance(machine, Settled)
+                assert not machine.settled
+                async with connected(machine) as guest:
                     assert not guest.ready
                     assert not world.began().spare
             finally:

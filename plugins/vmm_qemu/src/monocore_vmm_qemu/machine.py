@@ -67,6 +67,11 @@ class QemuMachine:
         return self._running.layers
 
     @property
+    def settled(self) -> bool:
+        """See :class:`~monocore_core.interfaces.vmm.Settled`."""
+        return self._running.settled
+
+    @property
     def foreground(self) -> bool:
         """Whether it must not outlive this process."""
         return self._spec.foreground

@@ -80,7 +80,7 @@ def classify(evidence: Evidence) -> MachineExit:
 
 @define(eq=False)
 class Running:
-    """A QEMU process that has greeted. ``ended`` is done when it is over and everything is released."""
+    """A QEMU process that has greeted. ``ended`` is done when it is over and everything is released; ``settled``: its guest was set up before it was taken."""
 
     process: Process
     console: ConsolePump
@@ -92,6 +92,7 @@ class Running:
     qmp: Qmp | None = None
     reason: str = ""
     ours: bool = False
+    settled: bool = False
     agent_open: asyncio.Event = field(factory=asyncio.Event)
     ended: asyncio.Task[MachineExit] = field(init=False)
     _resumed: asyncio.Event = field(init=False, factory=asyncio.Event)

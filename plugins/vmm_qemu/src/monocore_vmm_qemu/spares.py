@@ -163,6 +163,7 @@ class Spares:
                 await self._end(waiting)
                 self.records.remove(spec.key)
                 raise
+            waiting.running.settled = bool(waiting.spare.role)
             return waiting.running
         if failure is not None:
             raise failure
