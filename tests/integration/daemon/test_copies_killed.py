@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from monocore_core.client.tables import parse_table, whole
 from tests.integration.daemon.conftest import Home, machines_of
+from tests.integration.screen import LIMIT
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 #: Seconds from the wish to the kill: from before anything was done to after everything was.
@@ -38,10 +40,16 @@ def own(served: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]
 def killed(home: Home, seconds: float, *words: str) -> bool:
     """Have the daemon killed that long after it was asked for something; whether that was done all the same."""
     pid = whole(parse_table(home.out("info", "--json").encode()), "pid")
-    with home.start(*words) as asked:
-        time.sleep(seconds)  # no event says where the daemon is, which is what the moments are for
-        os.kill(pid, signal.SIGKILL)
-        asked.communicate()
+    watched = os.pidfd_open(pid)
+    try:
+        with home.start(*words) as asked:
+            time.sleep(seconds)  # no event says where the daemon is, which is what the moments are for
+            os.kill(pid, signal.SIGKILL)
+            asked.communicate()
+        # as long as it is dying its socket takes connections, and drops them
+        assert select.select([watched], [], [], LIMIT)[0], "the daemon lives"
+    finally:
+        os.close(watched)
     return asked.returncode == 0
 
 
