@@ -355,11 +355,11 @@ async def _take_up(guest: Guest) -> None:
 
 async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:
     """Make the guest a sandbox, and start its first command without waiting for word of that. One that waited for it may be all but that."""
+    # the guest's own word counts for nothing
+    settled = isinstance(sandbox.machine, Settled) and sandbox.machine.settled
 
     async def begin() -> None:
-        if (
-            isinstance(sandbox.machine, Settled) and sandbox.machine.settled
-        ):  # the guest's own word counts for nothing
+        if settled:
             await sandbox.guest.release(renewal_of(setup))
         else:
             await sandbox.guest.setup(setup)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from attrs import define, evolve, field
 
 from monocore_core.command import command_of, environment_of
-from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.guest.client import Guest
+from monocore_core.guest.process import GuestProcess
 from monocore_core.interfaces.vmm import Machine
 from monocore_core.model.events import Began, Stage
 from monocore_core.model.guest import ProcessSpec

@@ -22,7 +22,7 @@ from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDERR, STDIN, STDOUT, RawTerminal, is_terminal, terminal_size
 from monocore_core.config.values import Settings
 from monocore_core.errors import GuestError, MachineError, MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.model.guest import ProcessExit, TerminalSize
 from monocore_core.model.machine import MachineEnd
 from monocore_core.model.sandbox import MIB, PullPolicy

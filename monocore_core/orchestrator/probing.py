@@ -11,7 +11,7 @@ import re
 import signal
 
 from monocore_core.errors import MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.model.health import ExecProbe, Healthcheck, HttpProbe, TcpProbe
 from monocore_core.model.sandbox import CommandRequest
 from monocore_core.model.service import Service

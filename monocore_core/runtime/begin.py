@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from monocore_core.concurrency import in_thread
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.interfaces.vmm import Confined
 from monocore_core.logs import LogStore, LogWriter
 from monocore_core.model.record import EndReason, Placement, SandboxEnd, SandboxRecord, SandboxState

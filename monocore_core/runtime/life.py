@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from attrs import define, evolve, field, frozen
 
 from monocore_core.errors import Conflict, GuestError, MonocoreError, Unsupported
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.interfaces.vmm import PausableMachine
 from monocore_core.model.guest import ProcessExit
 from monocore_core.model.machine import MachineEnd, MachineExit

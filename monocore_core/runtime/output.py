@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from monocore_core.errors import MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.logs import LogWriter, Stream
 

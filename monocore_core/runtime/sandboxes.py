@@ -27,7 +27,7 @@ from monocore_core.concurrency import background
 from monocore_core.config.values import Settings
 from monocore_core.engine import new_key
 from monocore_core.errors import Conflict, NotFound
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.logs import LogLimits, LogStore
 from monocore_core.metrics.starts import Starts
 from monocore_core.model.events import Listener, ignore

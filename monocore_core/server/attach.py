@@ -16,7 +16,7 @@ from aiohttp import WSMsgType, web
 from attrs import define, field
 
 from monocore_core.errors import Conflict, InvalidInput, MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.logs import Stream
 from monocore_core.model.access import Scope

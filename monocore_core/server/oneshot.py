@@ -14,7 +14,7 @@ from aiohttp import web
 from attrs import define, field, frozen
 
 from monocore_core.errors import ConfigError, DeadlineExceeded, InvalidInput, MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.model.access import Scope
 from monocore_core.model.guest import ProcessExit

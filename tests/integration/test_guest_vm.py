@@ -22,8 +22,9 @@ from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_core.erofs import directory, regular, self_contained, symlink
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, Unreachable
 from monocore_core.guest.bootdisk import boot_disk
-from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.guest.client import Guest
 from monocore_core.guest.connections import GuestStream
+from monocore_core.guest.process import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import Machine

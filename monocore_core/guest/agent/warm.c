@@ -86,7 +86,7 @@ static bool read_name(int fd, uint64_t offset, char *name, size_t size)
     return n > 0 && name[0];
 }
 
-/* The libraries that a program, or one of its libraries, is linked to: beside its interpreter, or where people install their own. */
+/* The libraries that a program is linked to: beside its interpreter, or where people install their own. */
 static void warm_libraries(int fd, const struct segments *s, const char *folder)
 {
     Elf64_Dyn entries[MOST_ENTRIES];

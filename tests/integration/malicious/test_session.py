@@ -15,7 +15,8 @@ import pytest_asyncio
 
 import monocore_core.guest.session
 from monocore_core.errors import DeadlineExceeded, GuestError, MonocoreError
-from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.guest.client import Guest
+from monocore_core.guest.process import GuestProcess
 from monocore_core.model.guest import ProcessSpec
 from monocore_core.runtime.life import Life
 from tests.integration.malicious.world import World, session

@@ -17,7 +17,7 @@ from pathlib import Path
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.errors import MonocoreError
-from monocore_core.guest.client import GuestProcess
+from monocore_core.guest.process import GuestProcess
 from monocore_core.model.network import Limits, NetworkRequest, Publish
 from monocore_core.model.policy import Protocol, parse_policy
 from monocore_core.model.sandbox import CommandRequest, SandboxRequest

@@ -13,8 +13,9 @@ from typing import Protocol
 import pytest
 
 from monocore_core.errors import CommandNotFound, GuestError, InvalidInput
-from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.guest.client import Guest
 from monocore_core.guest.messages import encode_spawn
+from monocore_core.guest.process import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.guest.wire import WINDOW, Decoder, Frame, Hello, Kind, encode_request
 from monocore_core.model.guest import ProcessExit, ProcessSpec, TerminalSize

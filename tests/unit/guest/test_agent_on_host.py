@@ -15,7 +15,8 @@ from typing import Protocol
 import pytest
 
 from monocore_core.errors import CommandNotExecutable, CommandNotFound, GuestError, NotFound
-from monocore_core.guest.client import Guest, GuestProcess
+from monocore_core.guest.client import Guest
+from monocore_core.guest.process import GuestProcess
 from monocore_core.guest.streams import ByteStream
 from monocore_core.model.guest import GuestSetup, ProcessExit, ProcessSpec, Rlimit, RootDisk, TerminalSize
 
