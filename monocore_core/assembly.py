@@ -178,8 +178,9 @@ class Assembly:
         )
         setup = evolve(draft, entropy=os.urandom(ENTROPY), time_ns=time.time_ns())
         if what.origin is not None:
-            await what.origin.ready()
             await guest.release(what.origin.renewal(setup))
+            await what.origin.ready()
+            await guest.release(GuestRenewal(time.time_ns()))
             clock.mark("renew")
             sandbox.started = True
             return sandbox

@@ -30,7 +30,7 @@ class Origin:
         snapshot: of it, which stays its holder's; or the file to which one was saved.
         disk: file with what its writable disk had then, or None; a copy of it is made.
         other: the new one is another machine, with an identity of its own.
-        ready: awaited before its processes go on.
+        ready: awaited when it is whom it is to be, before its processes go on.
     """
 
     plan: Plan
@@ -59,5 +59,7 @@ class Origin:
             loaded.close()
 
     def renewal(self, setup: GuestSetup) -> GuestRenewal:
-        """What its guest is told of whom it is from now on. Pure."""
-        return GuestRenewal(setup.time_ns, setup.entropy, setup.hostname, setup.network, self.other)
+        """What its guest is told of whom it is from now on; its processes are held until it is told the time again. Pure."""
+        return GuestRenewal(
+            setup.time_ns, setup.entropy, setup.hostname, setup.network, self.other, held=True
+        )

@@ -124,7 +124,7 @@ class Guest:
         await self._call(Kind.HOLD, b"")
 
     async def release(self, renewal: GuestRenewal) -> None:
-        """Make the guest what the renewal says, and then let its processes go on.
+        """Make the guest what the renewal says, and then let its processes go on, if the renewal does not hold them.
 
         Raises:
             GuestError: with what failed; then they are still held.

@@ -91,6 +91,8 @@ def encode_renewal(renewal: GuestRenewal) -> bytes:
     if renewal.network is not None:
         parts.append(put(11, _network(renewal.network)))
     parts.append(put(12, int(renewal.other)))
+    if renewal.held:
+        parts.append(put(13, 1))
     return b"".join(parts)
 
 

@@ -90,6 +90,7 @@ class GuestRenewal:
         hostname: a new one, or "".
         network: a new one, or None.
         other: it is another machine from now on: it needs entropy, and gets a machine id of its own.
+        held: its processes do not go on yet, but at the next renewal.
     """
 
     time_ns: int
@@ -97,6 +98,7 @@ class GuestRenewal:
     hostname: str = ""
     network: GuestNetwork | None = None
     other: bool = False
+    held: bool = False
 
 
 @frozen

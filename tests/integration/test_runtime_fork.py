@@ -1,6 +1,7 @@
 """Copies of a sandbox that runs, for real: each goes on by itself, and no two have an identity, or what comes of randomness, in common."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from attrs import evolve
 from monocore_core.config.values import Settings
 from monocore_core.errors import Conflict, LimitExceeded, Unsupported
 from monocore_core.interfaces.vmm import PausableMachine
+from monocore_core.model.guest import GuestRenewal
 from monocore_core.model.record import SandboxOrder, SandboxRecord, SandboxState
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.model.volume import VolumeMount
@@ -48,8 +50,8 @@ async def told(sandboxes: Sandboxes, life: Life, word: str) -> list[str]:
     return await line_of(sandboxes, life.record, before)
 
 
-async def content(sandboxes: Sandboxes, record: SandboxRecord) -> bytes:
-    process = await sandboxes.exec(record.id, CommandRequest(args=("cat", "/file", "/proc/self/cgroup")))
+async def content(sandboxes: Sandboxes, record: SandboxRecord, *command: str) -> bytes:
+    process = await sandboxes.exec(record.id, CommandRequest(args=command))
     found = b""
     while data := await process.stdout.read():
         found += data
@@ -72,7 +74,7 @@ async def test_copies_go_on_by_themselves(sandboxes: Sandboxes, image: str) -> N
     assert heard[0][3] == "0123456789abcdef" * 2
     assert len({words[3] for words in heard}) == 3
     assert len({words[4] for words in heard}) == 3
-    contents = [await content(sandboxes, life.record) for life in lives]
+    contents = [await content(sandboxes, life.record, "cat", "/file", "/proc/self/cgroup") for life in lives]
     assert contents == [f"{life.record.name}\n0::/\n".encode() for life in lives]
 
     again = (await fork(sandboxes, "copy-2", 1, "", sandboxes.create))[0]
@@ -83,6 +85,38 @@ async def test_copies_go_on_by_themselves(sandboxes: Sandboxes, image: str) -> N
     await refused(sandboxes, lives[1])
     engine = await sandboxes.engines.base()
     assert list(engine.store.layout.temporaries.iterdir()) == []
+
+
+async def test_what_it_made_of_the_files_that_name_it_is_not_written_to(
+    sandboxes: Sandboxes, image: str
+) -> None:
+    script = "ln /etc/hostname /mine; ln -sf /other /etc/hosts; echo done; exec sleep 1000"
+    original = sandboxes.create(order(image, "sh", "-c", script, name="first"))
+    await sandboxes.start(original.id)
+    await line_of(sandboxes, original, 0)
+    copy = (await fork(sandboxes, "first", 1, "", sandboxes.create))[0]
+    words = "cat /mine /etc/hostname; ls /other; ls -l /etc/hosts; cat /etc/hosts"
+    lines = (await content(sandboxes, copy, "sh", "-c", words)).decode().splitlines()
+    assert lines[:2] == [original.id, copy.id]
+    assert lines[2].startswith("-rw-r--r--")
+    assert lines[-1] == f"127.0.1.1\t{copy.id}"
+
+
+async def test_it_can_be_another_and_still_stand_still(sandboxes: Sandboxes, image: str) -> None:
+    sandboxes.create(order(image, "sh", "-c", "while :; do hostname; sleep 0.05; done", name="held"))
+    life = await sandboxes.start("held")
+    guest = life.sandbox.guest
+    await line_of(sandboxes, life.record, 2)
+    await guest.hold()
+    await asyncio.sleep(0.2)
+    before = logged(sandboxes, life.record)
+    renewal = GuestRenewal(time.time_ns(), bytes(32), "another", other=True, held=True)
+    await guest.release(renewal)
+    await asyncio.sleep(0.5)
+    assert logged(sandboxes, life.record) == before
+    await guest.release(GuestRenewal(time.time_ns()))
+    said = await line_of(sandboxes, life.record, before.count(b"\n") + 3)
+    assert said == ["another"]
 
 
 async def refused(sandboxes: Sandboxes, life: Life) -> None:

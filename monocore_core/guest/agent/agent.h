@@ -243,7 +243,6 @@ struct setup {
     int64_t upper_size;
     bool readonly; /* nothing may be written once the sandbox is ready */
     char upper_name[64];
-    struct mount_entry mounts[MAX_MOUNTS];
     size_t mount_count;
     bool network;
     uint8_t mac[6];
@@ -256,17 +255,24 @@ struct setup {
     size_t server_count;
     char search[MAX_SERVERS][256];
     size_t search_count;
+    size_t host_count;
+    /* Nearly all of it, and last: as much is touched as is used. */
+    struct mount_entry mounts[MAX_MOUNTS];
     struct {
         char address[64];
         char name[256];
     } hosts[MAX_HOSTS];
-    size_t host_count;
 };
 
 /* Entropy and time are applied while parsing: they come first. */
 int setup_parse(struct span body, struct setup *setup, struct fault *f);
-/* Its fields 1, 2, 3 and 11; 12 is whether it is another machine from now on. */
-int setup_parse_renewal(struct span body, struct setup *setup, bool *other, struct fault *f);
+struct renewal {
+    bool other;         /* it is another machine from now on */
+    bool held;          /* the processes still stand still when it is that */
+    struct setup setup; /* its fields 1, 2, 3 and 11 */
+};
+
+int setup_parse_renewal(struct span body, struct renewal *renewal, struct fault *f);
 int setup_run(const struct setup *setup, struct fault *f);
 bool setup_readonly(void); /* nothing may be written to the root */
 void root_prepare(void); /* whatever root it will be */
@@ -274,8 +280,9 @@ int root_mount(const struct setup *setup, struct fault *f);
 int root_changes(void); /* the folder of the overlay's writable layer, or -1 */
 int root_rehearse(struct fault *f); /* mounts what the boot disk has as a sandbox's root, in the caller's own mount namespace */
 void root_finish(void); /* leaves the disks clean; nothing can be written afterwards */
-int files_write(const struct setup *setup, bool again, struct fault *f);
-int files_renew_machine_id(struct fault *f); /* where the sandbox has one */
+int files_write(const struct setup *setup, struct fault *f);
+/* As another one: with another name, if it has one, and a machine id of its own, where the `other` sandbox had one. */
+int files_renew(const struct setup *setup, bool other, struct fault *f);
 void net_prepare(void); /* the loopback */
 int net_configure(const struct setup *setup, struct fault *f);
 /* As another one: in place of the addresses that it had. */
@@ -288,12 +295,13 @@ int port_open(const char *name, char *path, size_t size);
 /* ---- renew.c: templates ---- */
 
 bool renew_template(void); /* this guest is one, or a copy of one */
+void renew_prepare(void);  /* for copies, which then need not */
 /* Nothing that the kernel's random generator gives from here on follows from what it held before. */
 int renew_random(struct span seed, struct fault *f);
 int renew_check(struct fault *f); /* a copy must have been renewed */
 void renew_rehearse(void);        /* for nothing; it counts for no renewal */
 
-/* What this guest is from here on, from RELEASE's body, and then its processes go on. */
+/* What this guest is from here on, from RELEASE's body, and then its processes go on, or wait for the next one. */
 int renew_guest(struct span body, struct fault *f);
 
 /* ---- rehearse.c: spares ---- */
@@ -357,6 +365,6 @@ void shutdown_begin(int64_t grace_ms);
 void power_off(void) __attribute__((noreturn));
 void state_tied(void); /* the channel closed */
 extern int64_t started_ns, listening_ns;
-extern bool is_set_up, is_untouched /* since: nothing but us has run, nor changed a file */, is_tied;
+extern bool is_set_up, is_tied;
 
 #endif

@@ -49,20 +49,21 @@ static int write_new(int folder, const char *name, const struct text *t)
     return write_text(fd, t);
 }
 
-/* A file that we have made ourselves; false: it looks like another. */
+/* A file like those that we make; false: there is none, or it could not be written. */
 static bool write_again(int folder, const char *name, const struct text *t)
 {
     struct stat st;
     int fd = openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return false;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 && ftruncate(fd, 0) == 0)
+    bool ours = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1;
+    if (ours && ((size_t)st.st_size <= t->size || ftruncate(fd, (off_t)t->size) == 0))
         return write_text(fd, t) == 0;
     close(fd);
     return false;
 }
 
-/* `again`: nothing but us has run since the last time. */
+/* `again`: it was written before, and nobody reads it now: it need not be another file, which takes three times as long. */
 static int put_file(int etc, const char *name, const struct text *t, bool again, struct fault *f)
 {
     char temporary[64];
@@ -111,49 +112,62 @@ static int open_etc(struct fault *f)
     return etc < 0 ? fail(f, F_SYSTEM, errno, "cannot open /etc") : etc;
 }
 
-int files_renew_machine_id(struct fault *f)
+static int renew_machine_id(int etc, struct text *t, struct fault *f)
 {
-    static struct text t;
     struct stat st;
     uint8_t random[16];
+    if (fstatat(etc, "machine-id", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || st.st_size < 32)
+        return 0;
+    t->size = 0;
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        return fail(f, F_SYSTEM, errno, "cannot draw a machine id");
+    for (size_t i = 0; i < sizeof random; i++)
+        add(t, "%02x", random[i]);
+    add(t, "\n");
+    return put_file(etc, "machine-id", t, true, f);
+}
+
+static int name_files(int etc, const struct setup *s, struct text *t, bool again, struct fault *f)
+{
+    int result = 0;
+    if (s->hostname[0]) {
+        t->size = 0;
+        add(t, "%s\n", s->hostname);
+        result = put_file(etc, "hostname", t, again, f);
+    }
+    if (result == 0) {
+        hosts_text(s, t);
+        result = put_file(etc, "hosts", t, again, f);
+    }
+    if (result == 0 && s->server_count) {
+        resolver_text(s, t);
+        result = put_file(etc, "resolv.conf", t, again, f);
+    }
+    return result;
+}
+
+static struct text text;
+
+int files_write(const struct setup *s, struct fault *f)
+{
     int etc = open_etc(f);
     if (etc < 0)
         return -1;
-    int result = 0;
-    if (fstatat(etc, "machine-id", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_size >= 32) {
-        t.size = 0;
-        if (getrandom(random, sizeof random, 0) != sizeof random)
-            result = fail(f, F_SYSTEM, errno, "cannot draw a machine id");
-        for (size_t i = 0; result == 0 && i < sizeof random; i++)
-            add(&t, "%02x", random[i]);
-        add(&t, "\n");
-        if (result == 0)
-            result = put_file(etc, "machine-id", &t, false, f);
-    }
+    int result = name_files(etc, s, &text, false, f);
     close(etc);
     return result;
 }
 
-int files_write(const struct setup *s, bool again, struct fault *f)
+int files_renew(const struct setup *s, bool other, struct fault *f)
 {
-    static struct text t;
+    if (!s->hostname[0] && !other)
+        return 0;
     int etc = open_etc(f);
     if (etc < 0)
         return -1;
-    int result = 0;
-    if (s->hostname[0]) {
-        t.size = 0;
-        add(&t, "%s\n", s->hostname);
-        result = put_file(etc, "hostname", &t, again, f);
-    }
-    if (result == 0) {
-        hosts_text(s, &t);
-        result = put_file(etc, "hosts", &t, again, f);
-    }
-    if (result == 0 && s->server_count) {
-        resolver_text(s, &t);
-        result = put_file(etc, "resolv.conf", &t, again, f);
-    }
+    int result = s->hostname[0] ? name_files(etc, s, &text, true, f) : 0;
+    if (result == 0 && other)
+        result = renew_machine_id(etc, &text, f);
     close(etc);
     return result;
 }

@@ -21,7 +21,7 @@
 enum { TAG_CHANNEL = 1, TAG_LISTENER = 2, TAG_SIGNAL = 3, TAG_TIMER = 5, TAG_AGAIN = 6, TAG_MEMORY = 7 };
 enum { SETTLE_MS = 2000 }; /* after SIGKILL, and for the goodbye to leave */
 
-bool test_mode, is_set_up, is_untouched, is_tied;
+bool test_mode, is_set_up, is_tied;
 int64_t started_ns, listening_ns;
 
 static enum { RUNNING, TERMINATING, KILLING, LEAVING } phase;
@@ -116,7 +116,7 @@ static int do_setup(uint32_t id, struct span body, struct fault *f)
     setup_tried = true;
     if (setup_parse(body, &setup, f) < 0 || (!test_mode && setup_run(&setup, f) < 0))
         return -1;
-    is_set_up = is_untouched = true;
+    is_set_up = true;
     is_tied = setup.tied;
     struct body b = {.size = 0};
     body_number(&b, 1, now_ns() - began);
@@ -184,7 +184,6 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
         return fail(f, F_STATE, 0, "the guest is not set up");
     if (phase != RUNNING && needs_root)
         return fail(f, F_STATE, 0, "the guest is shutting down");
-    is_untouched = is_untouched && !needs_root;
     switch (kind) {
     case K_SETUP:
         return do_setup(id, body, f);
@@ -344,6 +343,7 @@ int main(int argc, char **argv)
         boot_mounts();
         root_prepare();
         net_prepare();
+        renew_prepare();
         vsock = vsock_port();
         fd = vsock ? vsock_open(vsock) : port_open("monocore.agent", path, sizeof path);
         if (fd < 0)

@@ -21,7 +21,7 @@ static int mounts_and_files(struct fault *f)
         return -1;
     if (sethostname(nobody.hostname, strlen(nobody.hostname)) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set a hostname");
-    return files_write(&nobody, false, f);
+    return files_write(&nobody, f);
 }
 
 /* The program says that it wants to be PID 1, to nobody. */

@@ -22,6 +22,12 @@ typedef int ioctl_request; /* as POSIX has it */
 #endif
 
 static bool renewed;
+static int generator = -1; /* /dev/urandom */
+
+void renew_prepare(void)
+{
+    generator = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+}
 
 bool renew_template(void)
 {
@@ -43,15 +49,12 @@ static int add_random(struct span seed, size_t bits)
     pool.info.entropy_count = (int)bits;
     pool.info.buf_size = (int)seed.size;
     memcpy(pool.bytes + offsetof(struct rand_pool_info, buf), seed.data, seed.size);
-    int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-    int result = fd < 0 ? -1 : ioctl(fd, (ioctl_request)RNDADDENTROPY, &pool);
+    int result = ioctl(generator, (ioctl_request)RNDADDENTROPY, &pool);
     /* makes every generator of the kernel, each processor's included, draw from the pool before it gives anything more */
     if (result == 0)
-        result = ioctl(fd, (ioctl_request)RNDRESEEDCRNG, NULL);
+        result = ioctl(generator, (ioctl_request)RNDRESEEDCRNG, NULL);
     int err = errno;
     explicit_bzero(&pool, sizeof pool);
-    if (fd >= 0)
-        close(fd);
     return result == 0 ? 0 : err;
 }
 
@@ -76,18 +79,13 @@ int renew_random(struct span seed, struct fault *f)
     return renewed ? 0 : fail(f, F_SYSTEM, err, "cannot add entropy");
 }
 
-/* `setup` is static where it comes from: it is large. */
 static int become(const struct setup *setup, bool other, struct fault *f)
 {
     if (setup->hostname[0] && sethostname(setup->hostname, strlen(setup->hostname)) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", setup->hostname);
     if (setup_readonly()) /* nothing but us runs */
         mount(NULL, "/", NULL, MS_REMOUNT, NULL);
-    int result = 0;
-    if (setup->hostname[0])
-        result = files_write(setup, is_untouched, f);
-    if (result == 0 && other)
-        result = files_renew_machine_id(f);
+    int result = files_renew(setup, other, f);
     if (setup_readonly())
         mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
     return result < 0 ? -1 : net_reconfigure(setup, f);
@@ -95,20 +93,17 @@ static int become(const struct setup *setup, bool other, struct fault *f)
 
 int renew_guest(struct span body, struct fault *f)
 {
-    static struct setup setup;
-    static bool used;
-    bool other = false;
-    if (used)
-        memset(&setup, 0, sizeof setup);
-    used = true;
+    static struct renewal renewal;
+    memset(&renewal, 0, offsetof(struct renewal, setup.mounts)); /* it has none, and each of the hosts begins anew */
     renewed = false;
-    if (setup_parse_renewal(body, &setup, &other, f) < 0)
+    if (setup_parse_renewal(body, &renewal, f) < 0)
         return -1;
-    if (other && !renewed)
+    if (renewal.other && !renewed)
         return fail(f, F_STATE, 0, "a copy of a sandbox was given no entropy");
-    if (become(&setup, other, f) < 0)
+    if (become(&renewal.setup, renewal.other, f) < 0)
         return -1;
-    freeze_leave();
+    if (!renewal.held)
+        freeze_leave();
     return 0;
 }
 

@@ -152,6 +152,7 @@ static int parse_host(struct setup *s, struct span value, struct fault *f)
     part.size[1] = sizeof s->hosts[0].address;
     part.text[2] = s->hosts[s->host_count].name;
     part.size[2] = sizeof s->hosts[0].name;
+    *part.text[1] = *part.text[2] = 0;
     s->host_count++;
     return parse_part(value, &part, f);
 }
@@ -289,18 +290,34 @@ int setup_parse(struct span body, struct setup *s, struct fault *f)
     return 0;
 }
 
-int setup_parse_renewal(struct span body, struct setup *s, bool *other, struct fault *f)
+static int renewal_field(struct renewal *r, uint16_t tag, struct span value, struct fault *f)
+{
+    int64_t n = 0;
+    switch (tag) {
+    case 1:
+    case 2:
+    case 3:
+    case 11:
+        return setup_field(&r->setup, tag, value, f);
+    case 12:
+    case 13:
+        if (field_number(value, &n, f) < 0)
+            return -1;
+        *(tag == 12 ? &r->other : &r->held) = n != 0;
+        return 0;
+    default:
+        return fail(f, F_INVALID, 0, "field %u of the renewal is unknown", tag);
+    }
+}
+
+int setup_parse_renewal(struct span body, struct renewal *r, struct fault *f)
 {
     uint16_t tag;
     struct span value;
-    int64_t n = 0;
     int more;
-    while ((more = field_next(&body, &tag, &value)) > 0) {
-        bool known = (tag >= 1 && tag <= 3) || tag == 11;
-        if (tag == 12 ? field_number(value, &n, f) < 0 : !known ? fail(f, F_INVALID, 0, "field %u of the renewal is unknown", tag) : setup_field(s, tag, value, f) < 0)
+    while ((more = field_next(&body, &tag, &value)) > 0)
+        if (renewal_field(r, tag, value, f) < 0)
             return -1;
-    }
-    *other = n != 0;
     return more < 0 ? fail(f, F_INVALID, 0, "the renewal is malformed") : 0;
 }
 
@@ -314,7 +331,7 @@ int setup_run(const struct setup *s, struct fault *f)
         return -1;
     if (s->hostname[0] && sethostname(s->hostname, strlen(s->hostname)) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set the hostname '%s'", s->hostname);
-    if (files_write(s, false, f) < 0 || net_configure(s, f) < 0)
+    if (files_write(s, f) < 0 || net_configure(s, f) < 0)
         return -1;
     is_readonly = s->readonly;
     if (s->readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
