@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
-from monocore_core.cli import terminal, values
+from monocore_core.cli import values
 from monocore_core.cli.lasting import Lasting, lasting_of
 from monocore_core.cli.networks import asks_network
 from monocore_core.client.tables import Table
@@ -106,14 +106,13 @@ def _sandbox(parsed: argparse.Namespace, image: str) -> Table:
 
 
 def _command(parsed: argparse.Namespace, args: Sequence[str], environ: Mapping[str, str]) -> Table:
-    rows, columns = terminal.terminal_size()
     table: dict[str, object] = {
         "args": list(args),
         "entrypoint": entrypoint_of(parsed.entrypoint),
         "env": environment_of(parsed, environ),
         "cwd": parsed.workdir or "",
         "user": parsed.user or "",
-        "terminal": {"rows": rows, "columns": columns} if parsed.tty else None,
+        "terminal": _terminal() if parsed.tty else None,
         "stdin": parsed.interactive,
     }
     if parsed.ulimit:
@@ -121,3 +120,9 @@ def _command(parsed: argparse.Namespace, args: Sequence[str], environ: Mapping[s
 
         table["rlimits"] = plain(parsed.ulimit)
     return table
+
+
+def _terminal() -> Table:
+    from monocore_core.cli.terminal import table_of_size
+
+    return table_of_size()

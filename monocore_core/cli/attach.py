@@ -30,8 +30,10 @@ def main(words: list[str], options: Globals) -> int:
     wishes = Wishes(
         stdin=flag(command, "stdin") and not parsed.no_stdin, terminal=command.get("terminal") is not None
     )
-    socket = api.websocket(target("sandboxes", text(sandbox, "id", parsed.name), "attach"))
-    ending = attend(socket, {"stdin": wishes.stdin}, wishes)
+    socket = api.websocket(
+        target("sandboxes", text(sandbox, "id", parsed.name), "attach"), {"stdin": wishes.stdin}
+    )
+    ending = attend(socket, wishes)
     if isinstance(ending, Detached):
         warn(f"detached: 'monocore attach {name}' comes back")
     return status_of(ending, f"sandbox {name} runs on, and 'monocore attach {name}' comes back to it")

@@ -118,8 +118,8 @@ class Wishes:
         self.kill = kill
 
 
-def attend(socket: WebSocket, first: Table, wishes: Wishes) -> Ending:
-    """Send the first message, and attend the command until one of the ends comes.
+def attend(socket: WebSocket, wishes: Wishes) -> Ending:
+    """Attend the command that the first message asks for, which was sent, until one of the ends comes.
 
     Raises:
         Corrupt, LimitExceeded: the daemon sends what no daemon may.
@@ -128,7 +128,6 @@ def attend(socket: WebSocket, first: Table, wishes: Wishes) -> Ending:
     with ExitStack() as stack:
         stack.callback(socket.close)
         attendance = _Attendance(socket, wishes, stack)
-        socket.send(TEXT, json.dumps(first).encode())
         try:
             return attendance.until_end()
         except OutputClosed:

@@ -4,22 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from monocore_core.cli import terminal
 from monocore_core.cli.attached import Ending, Exited, Failed, Lost, OutputGone, Signalled
 from monocore_core.cli.failures import FAILED, warn
-from monocore_core.errors import InvalidInput
-
-
-def refuse_no_terminal(*, stdin: bool, tty: bool) -> None:
-    """Docker's check of ``-it``.
-
-    Raises:
-        InvalidInput: a terminal is wanted, and standard input, which is sent, is none.
-    """
-    if stdin and tty and not terminal.is_terminal(terminal.STDIN):
-        raise InvalidInput(
-            "the input device is not a TTY", hint="leave out -t when standard input is a pipe or a file"
-        )
 
 
 def status_of(ending: Ending, lost: str) -> int:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from monocore_core.cli import terminal
 from monocore_core.cli.arguments import Parser, UsageError, add_globals, split_at_operand
-from monocore_core.cli.attached import Wishes, attend
-from monocore_core.cli.endings import refuse_no_terminal, status_of
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.naming import named
 from monocore_core.cli.reach import reach
@@ -26,30 +23,39 @@ def main(words: list[str], options: Globals) -> int:
     parsed = parser.flags(flags, options)
     if len(operands) < 2:
         raise UsageError("a sandbox and a command are needed", f"{USAGE}.", PROG)
-    refuse_no_terminal(stdin=parsed.interactive, tty=parsed.tty)
+    if parsed.interactive and parsed.tty:
+        from monocore_core.cli.terminal import need_terminal
+
+        need_terminal()
     name, *args = operands
     command = _command(parsed, args)
     api = reach(options)
     name = named(api, name, parsed.file, options)
+    socket = api.websocket(target("sandboxes", name, "exec"), {"command": command})
+    from monocore_core.cli.attached import Wishes, attend  # while the daemon is at work
+    from monocore_core.cli.endings import status_of
+
     wishes = Wishes(stdin=parsed.interactive, terminal=parsed.tty, leave=parsed.detach)
-    socket = api.websocket(target("sandboxes", name, "exec"))
-    return status_of(
-        attend(socket, {"command": command}, wishes), "the command is ended, its sandbox runs on"
-    )
+    return status_of(attend(socket, wishes), "the command is ended, its sandbox runs on")
 
 
 def _command(parsed: argparse.Namespace, args: list[str]) -> Table:
     """A ``CommandRequest``, plain; the image's entrypoint is no part of it."""
-    rows, columns = terminal.terminal_size()
     return {
         "args": args,
         "entrypoint": [],
         "env": _environment(parsed),
         "cwd": parsed.workdir or "",
         "user": parsed.user or "",
-        "terminal": {"rows": rows, "columns": columns} if parsed.tty else None,
+        "terminal": _terminal() if parsed.tty else None,
         "stdin": parsed.interactive and not parsed.detach,
     }
+
+
+def _terminal() -> Table:
+    from monocore_core.cli.terminal import table_of_size
+
+    return table_of_size()
 
 
 def _environment(parsed: argparse.Namespace) -> list[str]:

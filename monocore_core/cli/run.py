@@ -19,7 +19,6 @@ from monocore_core.cli.arguments import (
     backend_overrides,
     split_at_operand,
 )
-from monocore_core.cli.endings import refuse_no_terminal
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.lasting import Lasting, add_lasting, lasting_of
 from monocore_core.cli.later import later
@@ -41,8 +40,10 @@ def main(words: list[str], options: Globals) -> int:
     parsed = parser.flags(flags, options)
     if not operands:
         raise UsageError("no image is given", f"{USAGE}.", PROG)
-    if not parsed.detach:
-        refuse_no_terminal(stdin=parsed.interactive, tty=parsed.tty)
+    if parsed.interactive and parsed.tty and not parsed.detach:
+        from monocore_core.cli.terminal import need_terminal
+
+        need_terminal()
     remote = remote_of(options)
     if remote is not None:
         from monocore_core.cli.elsewhere import refuse_local_run

@@ -7,6 +7,8 @@ import os
 import termios
 import tty
 
+from monocore_core.errors import InvalidInput
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,6 +28,24 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def need_terminal() -> None:
+    """Docker's check of ``-it``.
+
+    Raises:
+        InvalidInput: standard input, which is sent to a terminal, is none.
+    """
+    if not is_terminal(STDIN):
+        raise InvalidInput(
+            "the input device is not a TTY", hint="leave out -t when standard input is a pipe or a file"
+        )
+
+
+def table_of_size() -> dict[str, int]:
+    """What a ``CommandRequest`` has as its terminal."""
+    rows, columns = terminal_size()
+    return {"rows": rows, "columns": columns}
 
 
 def terminal_size() -> tuple[int, int]:

@@ -147,17 +147,18 @@ class Api:
             for line in answer.lines():
                 yield parse_table(line)
 
-    def websocket(self, where: str) -> WebSocket:
-        """A WebSocket.
+    def websocket(self, where: str, first: Table) -> WebSocket:
+        """A WebSocket on which a first message was sent.
 
         Raises:
             MonocoreError: as :meth:`call`.
         """
-        from monocore_core.client.websocket import WebSocket, upgrade  # noqa: PLC0415 - most commands need none
+        from monocore_core.client.websocket import TEXT, WebSocket, upgrade  # noqa: PLC0415 - most commands need none
 
         with self._explained():
             answer = upgrade(self.path, where, PROMPT, self._headers)
             if isinstance(answer, WebSocket):
+                answer.send(TEXT, json.dumps(first).encode())
                 return answer
             with answer:
                 raise _refusal(answer)

@@ -37,7 +37,7 @@ def test_who_leaves_at_once_sees_no_output(leave: bool, capfdbinary: pytest.Capt
                 theirs.sendall(OUTPUT + frame(8, struct.pack("!H", 1000)))
 
             threading.Timer(0.1, answer).start()
-        ending = attend(WebSocket(Wire(ours)), {}, Wishes(stdin=False, terminal=False, leave=leave))
+        ending = attend(WebSocket(Wire(ours)), Wishes(stdin=False, terminal=False, leave=leave))
     assert isinstance(ending, Detached if leave else Exited)
     assert bool(writers() - before) is not leave  # one that writes would do so after the end
     assert capfdbinary.readouterr().out == (b"" if leave else b"from the command\n")
