@@ -10,7 +10,7 @@ from attrs import frozen
 
 from monocore_core.client.sdk.aio.client import Client
 from monocore_core.client.sdk.aio.sandbox import Sandbox
-from monocore_core.errors import NotFound
+from monocore_core.errors import MonocoreError, NotFound
 from scripts.bench.measure import Claim, Row, Section
 from scripts.bench.peers import PeerFailed
 from scripts.bench.python_image import python_image
@@ -96,6 +96,8 @@ async def _said(sandbox: Sandbox) -> str:
             words = (await sandbox.files.read("/said")).decode().split()
         except NotFound:
             words = []
+        except MonocoreError as error:
+            raise PeerFailed(f"a sandbox does not answer ({error}): {await sandbox.refresh()}") from error
         if words and words[0] == sandbox.id:
             return words[2]
         await asyncio.sleep(0.02)
