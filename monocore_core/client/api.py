@@ -147,8 +147,8 @@ class Api:
             for line in answer.lines():
                 yield parse_table(line)
 
-    def websocket(self, where: str, first: Table) -> WebSocket:
-        """A WebSocket on which a first message was sent.
+    def websocket(self, where: str, first: Table | None = None) -> WebSocket:
+        """A WebSocket, on which a first message was sent if there is one.
 
         Raises:
             MonocoreError: as :meth:`call`.
@@ -158,7 +158,8 @@ class Api:
         with self._explained():
             answer = upgrade(self.path, where, PROMPT, self._headers)
             if isinstance(answer, WebSocket):
-                answer.send(TEXT, json.dumps(first).encode())
+                if first is not None:
+                    answer.send(TEXT, json.dumps(first).encode())
                 return answer
             with answer:
                 raise _refusal(answer)

@@ -99,6 +99,7 @@ void channel_event(uint32_t events);
 void channel_accept(void);
 /* Read, write and carry out what is possible; true when something was done. */
 bool channel_work(void);
+int channel_patience(void); /* milliseconds after which there is work though nothing happened, or -1 */
 bool channel_flushed(void);
 /* End the session: the host broke the protocol or is gone. */
 void channel_broken(void);

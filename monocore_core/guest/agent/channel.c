@@ -11,6 +11,9 @@
 
 enum { MAGIC = 16, HELLO = 40, IN_SIZE = 256 * 1024 };
 
+/* How long a port must look closed within a session to be so, nanoseconds. */
+static const int64_t END_LASTS = 250 * 1000000LL;
+
 static const char hello_magic[] = "\xffMONOCORE-HELLO\n";
 static const char guest_magic[] = "\xffMONOCORE-GUEST\n";
 
@@ -21,6 +24,7 @@ static struct {
     enum channel_kind kind;
     bool readable, writable, was_open;
     bool open; /* of a port: the kernel knows that the host is connected */
+    int64_t ended_ns; /* since when a port looks closed within a session, or 0 */
     enum state state;
     uint32_t token;
     uint8_t in[IN_SIZE];
@@ -59,6 +63,7 @@ static void hung_up(void)
     bool had = ch.was_open;
     channel_broken();
     ch.was_open = ch.open = false;
+    ch.ended_ns = 0;
     ch.at = ch.end = 0;
     if (ch.kind != CHANNEL_PORT) {
         if (ch.fd >= 0)
@@ -126,6 +131,8 @@ static void welcome(const uint8_t *p)
     out_reset(get32(p + 20));
     ch.token = get32(p + 20);
     ch.was_open = true;
+    ch.open = false; /* until a read says so: the last host's word is none of this one's */
+    ch.ended_ns = 0;
     if (version == VERSION && ch.token)
         ch.state = SESSION;
     memcpy(answer, guest_magic, 16);
@@ -277,6 +284,16 @@ static bool parse(void)
     }
 }
 
+static bool end_lasts(void)
+{
+    int64_t now = now_ns();
+    if (!ch.ended_ns)
+        ch.ended_ns = now;
+    return now - ch.ended_ns >= END_LASTS;
+}
+
+int channel_patience(void) { return ch.ended_ns ? (int)(END_LASTS / 1000000) : -1; }
+
 static bool receive(void)
 {
     if (ch.at && ch.end - ch.at < IN_SIZE / 2 && ch.end > IN_SIZE / 2) {
@@ -289,6 +306,8 @@ static bool receive(void)
     if (ch.end == IN_SIZE)
         return false;
     ssize_t n = read(ch.fd, ch.in + ch.end, IN_SIZE - ch.end);
+    if (n != 0)
+        ch.ended_ns = 0;
     if (n > 0) {
         ch.end += (size_t)n;
         return true;
@@ -299,8 +318,9 @@ static bool receive(void)
     if (n < 0 && errno == EAGAIN)
         ch.open = true;
     /* A port's data overtakes the word that the host has opened it. Until that comes, nothing to read looks like an end: a
-     * session that such data began must not be ended by it. */
-    bool early = n == 0 && ch.kind == CHANNEL_PORT && ch.state == SESSION && !ch.open;
+     * session that such data began must not be ended by it. Nor by word that the host of before has gone, which a copy of a machine
+     * that was in a session may hear late: the word that the next one has come is right behind it. */
+    bool early = n == 0 && ch.kind == CHANNEL_PORT && ch.state == SESSION && (!ch.open || !end_lasts());
     if (!early && (n == 0 || (errno != EAGAIN && errno != EPIPE)))
         hung_up();
     return false;
@@ -311,6 +331,7 @@ bool channel_work(void)
     bool any = false;
     if (ch.fd < 0)
         return false;
+    ch.readable = ch.readable || (ch.ended_ns && end_lasts());
     for (int round = 0; round < 64 && ch.fd >= 0 && ch.readable && out_pending() <= OUT_LIMIT; round++) {
         if (!receive())
             break;

@@ -285,7 +285,7 @@ static _Noreturn void loop(int epoll, int signals)
     bool busy = true;
     for (;;) {
         struct epoll_event events[64];
-        int count = epoll_wait(epoll, events, 64, busy ? 0 : -1);
+        int count = epoll_wait(epoll, events, 64, busy ? 0 : channel_patience());
         bool timed_out = false;
         for (int i = 0; i < count; i++)
             timed_out |= handle(&events[i], signals);
