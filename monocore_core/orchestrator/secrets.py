@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import hmac
 import os
-import signal
 import stat
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from monocore_core.model.guestfile import FileOwner
 from monocore_core.model.secret import MAX_SECRET, SecretCommand, SecretEnvironment, SecretFile, SecretSource
 from monocore_core.model.service import Service
 from monocore_core.orchestrator.owners import MAX_DATABASE, owner_of
+from monocore_core.processes.asking import ask
 from monocore_core.sandbox import Sandbox
 from monocore_core.store.atomic import publish, storage_errors
 
@@ -147,39 +147,26 @@ def _read_file(path: Path, what: str) -> bytes:
 async def _run(source: SecretCommand, what: str) -> bytes:
     """What a program writes. Its errors are not shown: they might say what it knows."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *source.command,
-            cwd=source.cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise NotFound(f"{what}: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(source.timeout):
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            said = bytearray()
-            while len(said) <= MAX_SECRET and (part := await process.stdout.read(MAX_SECRET + 1)):
-                said += part
-            _bounded(said, what)
-            code = await process.wait()
+        answer = await ask(source.command, limit=MAX_SECRET, seconds=source.timeout, cwd=source.cwd)
     except TimeoutError as error:
         raise DeadlineExceeded(f"{what}: it took longer than {source.timeout:g} s") from error
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.shield(process.wait())
-    if code != 0:
-        raise InvalidInput(f"{what}: it ended with {code}")
-    return bytes(said).removesuffix(b"\n")
+    except LimitExceeded as error:
+        raise _too_long(what) from error
+    except OSError as error:
+        raise NotFound(f"{what}: {error.strerror}") from error
+    if answer.status != 0:
+        raise InvalidInput(f"{what}: it ended with {answer.status}")
+    return answer.output.removesuffix(b"\n")
 
 
-def _bounded(value: bytes | bytearray, what: str) -> bytes:
+def _bounded(value: bytes, what: str) -> bytes:
     if len(value) > MAX_SECRET:
-        raise LimitExceeded(f"{what}: it is longer than {MAX_SECRET} bytes")
-    return bytes(value)
+        raise _too_long(what)
+    return value
+
+
+def _too_long(what: str) -> LimitExceeded:
+    return LimitExceeded(f"{what}: it is longer than {MAX_SECRET} bytes")
 
 
 def _text(service: Service, name: str, value: bytes) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, field, frozen
@@ -18,6 +16,7 @@ from monocore_core.errors import Corrupt, LimitExceeded, Unauthorized
 from monocore_core.model.events import Listener, Warned
 from monocore_core.ocidoc import document
 from monocore_core.ocidoc.limits import MAX_WORD
+from monocore_core.processes.asking import Answer, ask
 from monocore_oci_registry.endpoints import DOCKER_HUB, DOCKER_HUB_HOST
 from monocore_oci_registry.options import RegistryOptions
 
@@ -140,16 +139,16 @@ class Credentials:
                 f"the credential helper for {server} is not installed: {program}",
                 hint="install it, or remove it from Docker's config.json",
             )
-        status, output = await _run(path, server.encode(), self.options.helper_timeout)
-        words = " ".join(output.decode(errors="replace").split())[:200]
-        if status != 0:
+        answer = await _run(path, server.encode(), self.options.helper_timeout)
+        words = " ".join(answer.output.decode(errors="replace").split())[:200]
+        if answer.status != 0:
             if "credentials not found" in words.lower():
                 return None
             raise Unauthorized(
-                f"{program} gave no credentials for {server}: {words or f'exit code {status}'}"
+                f"{program} gave no credentials for {server}: {words or f'exit code {answer.status}'}"
             )
         try:
-            table = document.load(output, f"the answer of {program}")
+            table = document.load(answer.output, f"the answer of {program}")
             user, secret = (
                 document.text(table, "Username", program, MAX_WORD),
                 document.text(table, "Secret", program, MAX_WORD),
@@ -201,42 +200,18 @@ def _entry(entry: document.Object, name: str) -> Credential | None:
     return Credential(user, password) if user else None
 
 
-async def _run(path: str, sent: bytes, seconds: float) -> tuple[int, bytes]:
-    """Run a helper: its exit code and its output, both bounded.
+async def _run(path: str, sent: bytes, seconds: float) -> Answer:
+    """Run a helper.
 
     Raises:
         Unauthorized: it does not end, says too much, or cannot be started.
     """
     name = Path(path).name
-    pipe = asyncio.subprocess.PIPE
     try:
-        process = await asyncio.create_subprocess_exec(
-            path, "get", stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, start_new_session=True
-        )
-    except OSError as error:
-        raise Unauthorized(f"{name} cannot be started: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(seconds):
-            return await _converse(process, sent, name)
+        return await ask((path, "get"), sent=sent + b"\n", limit=MAX_SIZE, seconds=seconds)
     except TimeoutError:
         raise Unauthorized(f"{name} did not answer within {seconds:g} s") from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-            await process.wait()
-
-
-async def _converse(process: asyncio.subprocess.Process, sent: bytes, name: str) -> tuple[int, bytes]:
-    if process.stdin is None or process.stdout is None:
-        raise Unauthorized(f"{name} has no pipes")
-    with suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(sent + b"\n")
-        await process.stdin.drain()
-    process.stdin.close()
-    output = bytearray()
-    while chunk := await process.stdout.read(65536):
-        output += chunk
-        if len(output) > MAX_SIZE:
-            raise Unauthorized(f"{name} says more than {MAX_SIZE} bytes")
-    return await process.wait(), bytes(output)
+    except LimitExceeded:
+        raise Unauthorized(f"{name} says more than {MAX_SIZE} bytes") from None
+    except OSError as error:
+        raise Unauthorized(f"{name} cannot be started: {error.strerror}") from error
