@@ -85,7 +85,7 @@ def test_whole_line(architecture: str, *, kvm: bool, machine: str, serial: int, 
     expected = START + machine + "\n" + MIDDLE + DEVICES.format(serial=serial, rng=rng)
     assert words == expected.split()
     common = "console=hvc0 quiet panic=-1 root=/dev/vda rootfstype=erofs ro init=/init"
-    emulated = "" if kvm else " mitigations=off noreplace-smp no_timer_check tsc=reliable"
+    emulated = "" if kvm else " mitigations=off noreplace-smp no_timer_check tsc=reliable clearcpuid=cx16"
     assert append == (common if architecture == "arm64" else f"{common} reboot=t{emulated}")
 
 

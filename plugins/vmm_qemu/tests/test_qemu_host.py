@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from monocore_vmm_qemu import PROVIDER, sockets
+from monocore_vmm_qemu.ending import Evidence, classify, panic_of
 from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import probe
 from monocore_vmm_qemu.records import Record, Records
-from monocore_vmm_qemu.running import Evidence, classify
 
 from monocore_core.errors import InvalidInput, MachineError
 from monocore_core.interfaces.provider import Host
@@ -211,7 +211,8 @@ def test_records(tmp_path: Path) -> None:
     [
         (Evidence(0, "guest-reset", ours=False, words=""), MachineEnd.SHUTDOWN, "guest-reset"),
         (Evidence(None, "guest-shutdown", ours=True, words=""), MachineEnd.SHUTDOWN, "guest-shutdown"),
-        (Evidence(0, "guest-reset", ours=False, words="", panic=True), MachineEnd.SHUTDOWN, "panicked"),
+        (Evidence(0, "guest-reset", ours=False, words="", panic=""), MachineEnd.SHUTDOWN, "panicked"),
+        (Evidence(0, "guest-reset", ours=False, words="", panic="why"), MachineEnd.SHUTDOWN, "panicked: why"),
         (Evidence(0, "host-qmp-quit", ours=True, words=""), MachineEnd.KILLED, "request"),
         (Evidence(-9, "", ours=True, words=""), MachineEnd.KILLED, "request"),
         (Evidence(-9, "", ours=False, words=""), MachineEnd.FAILED, "SIGKILL"),
@@ -225,6 +226,35 @@ def test_classification(evidence: Evidence, end: MachineEnd, words: str) -> None
     found = classify(evidence)
     assert found.end is end
     assert words in found.detail
+
+
+@pytest.mark.parametrize(
+    ("console", "why"),
+    [
+        ("", None),
+        ("[ 0.1] Kernel command line: panic=-1\nhello\n", None),
+        ("Kernel panic - not syncing", ""),
+        (
+            "[ 0.2] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(254,0)\n[ 0.3] CPU: 0\n",
+            "VFS: Unable to mount root fs on unknown-block(254,0)",
+        ),
+        (
+            (
+                "[ 4.3] traps: PANIC: double fault, error_code: 0x0\n[ 4.3] Oops: double fault: 0000 [#1] SMP NOPTI\n"
+                "[ 4.3] Call Trace:\n[ 4.4] Kernel panic - not syncing: Fatal exception in interrupt\n"
+            ),
+            "Fatal exception in interrupt (double fault: 0000 [#1] SMP NOPTI)",
+        ),
+        (
+            "[ 4.3] Internal error: Oops: 0000000096000004 [#1] SMP\n[ 4.4] Kernel panic - not syncing: Oops: Fatal exception\n",
+            "Oops: Fatal exception (Oops: 0000000096000004 [#1] SMP)",
+        ),
+        ("Kernel panic - not syncing: " + "x" * 10_000, "x" * 200),
+        ("Kernel panic - not syncing: one\nKernel panic - not syncing: two\nBUG: later\n", "two"),
+    ],
+)
+def test_a_panic_is_told_in_the_kernels_words(console: str, why: str | None) -> None:
+    assert panic_of(console) == why
 
 
 def test_probe_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from monocore_core.concurrency import together
 from monocore_core.errors import MachineError
-from monocore_core.model.machine import MachineEnd, MachineExit
+from monocore_core.model.machine import MachineExit
 from monocore_core.model.security import Layer
 from monocore_core.vmmkit.console import ConsolePump, LastWords
 from monocore_core.vmmkit.jsontext import Json, at
@@ -20,6 +20,7 @@ from monocore_core.vmmkit.process import Process
 from monocore_core.vmmkit.qmp import Message, Qmp
 from monocore_vmm_qemu import sockets
 from monocore_vmm_qemu.command import AGENT_ID
+from monocore_vmm_qemu.ending import Evidence, classify, panic_of
 from monocore_vmm_qemu.shares import ShareServer
 
 #: Seconds for the monitor to be closed after the process has ended.
@@ -32,50 +33,6 @@ IGNORE_SHARED: Mapping[str, Json] = {"capability": "x-ignore-shared", "state": T
 #: its devices, and its processors then stand still for good, of which QEMU says nothing more.
 _HALTED = 2.0
 _NO_MEMORY = "cannot allocate memory"
-
-
-@frozen
-class Evidence:
-    """What is known when a process has ended.
-
-    Attributes:
-        status: exit status, minus a signal's number, or None when unknown.
-        reason: QEMU's reason for the shutdown, or "".
-        ours: whether we asked for the end.
-        words: QEMU's last line on standard error.
-        panic: whether the console speaks of a kernel panic.
-        shares: what virtiofsd said when it ended while QEMU ran, else None.
-    """
-
-    status: int | None
-    reason: str
-    ours: bool
-    words: str
-    panic: bool = False
-    shares: str | None = None
-
-
-def classify(evidence: Evidence) -> MachineExit:
-    """Why the machine is no longer running. Pure."""
-    if evidence.reason.startswith("guest-"):
-        what = (
-            "the guest kernel panicked" if evidence.panic else f"the guest ended itself ({evidence.reason})"
-        )
-        return MachineExit(MachineEnd.SHUTDOWN, what)
-    if evidence.ours:
-        return MachineExit(MachineEnd.KILLED, "ended on request")
-    if evidence.shares is not None:
-        how = "what serves the machine's folders ended"
-        return MachineExit(MachineEnd.FAILED, f"{how}: {evidence.shares}" if evidence.shares else how)
-    if evidence.status is None:
-        how = "QEMU ended while nobody watched"
-    elif evidence.status < 0:
-        how = f"QEMU was ended by signal {_signal_name(-evidence.status)}"
-        if -evidence.status == signal.SIGSYS:
-            how += ", for a system call that its jail does not allow (the host's audit log names it)"
-    else:
-        how = f"QEMU ended with status {evidence.status}"
-    return MachineExit(MachineEnd.FAILED, f"{how}: {evidence.words}" if evidence.words else how)
 
 
 @define(eq=False)
@@ -237,7 +194,7 @@ class Running:
                     async with asyncio.timeout(_DRAIN):
                         await self.qmp.drained()
             words = self.words.last_line()
-            panic = "Kernel panic" in self.console.tail(16384)
+            panic = panic_of(self.console.tail(16384))
             self.console.close()
             self.words.close()
             sockets.remove(self.folder)
@@ -253,10 +210,3 @@ def failure(end: MachineExit) -> MachineError:
     """The end of a machine that should have run, as an error."""
     hint = "give the sandbox less memory" if _NO_MEMORY in end.detail.lower() else None
     return MachineError(f"the machine ended at once: {end.detail}", hint=hint)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
