@@ -22,10 +22,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve
 
-from monocore_core.assembly import Assembly, Blueprint, Clock
+from monocore_core.assembly import Assembly, Blueprint, Clock, root_key
 from monocore_core.backends import Backends
 from monocore_core.config.values import AUTO, Settings
-from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
+from monocore_core.errors import InvalidInput, MonocoreError, NotFound, NothingFits, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.provider import Interface
 from monocore_core.model.events import Event, Listener, Warned, ignore
@@ -159,6 +159,25 @@ class Engine:
         Any platform's: whether a VMM here can run it is another question.
         """
         return await self._pull(image, platform, self.listener)
+
+    async def assemble(self, image: Image) -> None:
+        """Make the root of an image in the store, before its first sandbox asks for it.
+
+        Nothing is done for one that this host cannot run, or whose sandboxes have roots of their own. What stands against it is told
+        as a ``Warned`` event: the first sandbox will say so again.
+        """
+        request = SandboxRequest(image=str(image.digest), platform=image.config.platform)
+        try:
+            plan = self.plan(request, image)
+            if self.backends.private_roots(plan.layer_merger):
+                return
+            merger = await self.backends.layer_merger(plan.layer_merger)
+            with self.store.lease(image, new_key()):
+                await merger.merge(root_key(image), image.layers)
+        except NothingFits:
+            return
+        except MonocoreError as error:
+            self.listener(Warned(f"the root of {image.digest} could not be made: {error.brief}"))
 
     async def load(
         self, place: Reference, platform: Platform | None = None, names: tuple[Reference, ...] = ()

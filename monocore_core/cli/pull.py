@@ -16,7 +16,9 @@ from monocore_core.model.oci import Platform
 
 def main(words: list[str], options: Globals) -> int:
     """Run the command."""
-    parser = Parser("monocore pull", "Download an image, or what is missing of it, into the store.")
+    parser = Parser(
+        "monocore pull", "Download an image, or what is missing of it, into the store, and make its root."
+    )
     parser.add_argument("image", metavar="IMAGE", help="for example alpine:3.20, or host:5000/name@sha256:…")
     parser.add_argument(
         "--platform",
@@ -41,6 +43,7 @@ def main(words: list[str], options: Globals) -> int:
         with PullProgress(quiet=parsed.quiet) as progress:
             async with open_engine(settings, progress) as engine:
                 image = await engine.pull(parsed.image, platform)
+                await engine.assemble(image)
                 progress.finished()
                 name = str(engine.reference(parsed.image))
         print(clean(name if name in image.references or not image.references else image.references[0]))

@@ -74,7 +74,7 @@ async def prune(request: web.Request) -> web.Response:
 
 
 async def pull(request: web.Request) -> web.StreamResponse:
-    """Bring an image, or what is missing of it, into the store."""
+    """Bring an image, or what is missing of it, into the store, and make its root."""
     table = await table_of(request)
     image = table.get("image")
     if not isinstance(image, str) or not image:
@@ -85,7 +85,10 @@ async def pull(request: web.Request) -> web.StreamResponse:
     engine.reference(image)  # so that what is no reference is answered as a problem
 
     async def work(tell: Tell) -> object:
-        return image_summary(await engine.heard_by(tell).pull(image, platform))
+        heard = engine.heard_by(tell)
+        pulled = await heard.pull(image, platform)
+        await heard.assemble(pulled)
+        return image_summary(pulled)
 
     return await told(request, work, view_of_event)
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from monocore_core.testing.registry import LocalRegistry
 from scripts.bench.content import MIB, Content, Layout, layout
 from scripts.bench.measure import Claim, Section, in_turns, timed
 from scripts.bench.peers import TIMEOUT, PeerFailed, push, skopeo_and_umoci
+from scripts.bench.served import PROGRAM
 
 TITLE = "pull + root: registry on loopback to runnable"
 #: What the design asks for.
@@ -62,7 +62,7 @@ def measure(cache: Path, quick: bool) -> Section:
         ),
         (
             f"image: {packed / 1e6:.0f} MB gzip, {plain / 1e6:.0f} MB of tar, {content.files} files",
-            "monocore includes the start of its process, and ends with its layers synced; each run begins on a synced disk",
+            "monocore is `monocore pull`, with the start of its process, and ends with its layers synced; each run begins on a synced disk",
         ),
     )
 
@@ -81,16 +81,19 @@ def _in_fresh_folder(cache: Path, work: Callable[[Path], float]) -> float:
         shutil.rmtree(folder)
 
 
-def _ours(reference: str, folder: Path) -> float:
-    """A process of its own, as a user's would be, that pulls and assembles."""
-    argv = [sys.executable, "-m", "scripts.bench.once", reference, str(folder)]
+def _ours(reference: str, home: Path) -> float:
+    """The command that a user gives, which makes the root as well."""
+    argv = [PROGRAM, "--home", str(home), "pull", reference]
 
     def work() -> None:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         if done.returncode:
             raise PeerFailed(f"monocore: {done.stderr[-2000:]}")
 
-    return timed(work)
+    seconds = timed(work)
+    if not any((home / "backends").glob("layer_*/*")):
+        raise PeerFailed("monocore: it has pulled, and made no root")
+    return seconds
 
 
 def limit(image: Layout) -> None:

@@ -7,13 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from monocore_core.assembly import root_key
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotFound, ConfigError, InvalidInput, MonocoreError, NotFound
+from monocore_core.interfaces.provider import Interface
 from monocore_core.model.events import Began, Event, Stage, Warned
 from monocore_core.model.guest import TmpfsMount
+from monocore_core.model.image import Image
+from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
 from monocore_core.sandbox import Sandbox
+from monocore_core.testing.filespec import file
+from monocore_core.testing.images import build_image
 from monocore_core.testing.registry import LocalRegistry, registry_problem
 from monocore_core.testing.samples import busybox_image
 
@@ -198,6 +204,57 @@ async def test_the_pull_policy_is_kept(image: str, home: Path, tmp_path: Path) -
         pulled = await engine.pull(image, SandboxRequest(image).platform)
         async with engine.sandbox(SandboxRequest(pulled.digest.short)) as sandbox:
             assert sandbox.image.digest == pulled.digest
+
+
+async def roots_of(engine: Engine, image: Image) -> set[str]:
+    """Layer mergers that have the image's root."""
+    usable = [
+        offer.name
+        for offer in engine.survey()
+        if offer.interface is Interface.LAYER_MERGER and offer.problem is None
+    ]
+    return {
+        name for name in usable if root_key(image) in await (await engine.backends.layer_merger(name)).keys()
+    }
+
+
+async def test_the_root_of_a_pulled_image_is_there_before_its_first_sandbox(
+    image: str, tmp_path: Path
+) -> None:
+    async with Engine.open(Settings(tmp_path / "home")) as engine:
+        pulled = await engine.pull(image, Platform.host())
+        assert await roots_of(engine, pulled) == set()
+        await engine.assemble(pulled)
+        chosen = engine.plan(SandboxRequest(image), pulled).layer_merger
+        assert await roots_of(engine, pulled) == {chosen}
+        await engine.assemble(pulled)
+        assert engine.store.leases() == []
+
+
+async def test_no_root_is_made_for_another_architecture(tmp_path: Path) -> None:
+    other = Platform("linux", "riscv64")
+    heard: list[Event] = []
+    with LocalRegistry(tmp_path / "registry") as registry:
+        reference = registry.push(build_image([[file("a", b"a")]], platform=other), "engine/other")
+        async with Engine.open(Settings(tmp_path / "home"), listener=heard.append) as engine:
+            pulled = await engine.pull(reference, other)
+            await engine.assemble(pulled)
+            assert await roots_of(engine, pulled) == set()
+    assert [event for event in heard if isinstance(event, Warned)] == []
+
+
+async def test_a_root_that_cannot_be_made_is_told_and_the_image_stays(image: str, tmp_path: Path) -> None:
+    heard: list[Event] = []
+    async with Engine.open(Settings(tmp_path / "home"), listener=heard.append) as engine:
+        pulled = await engine.pull(image, Platform.host())
+        for layer in pulled.layers:
+            layer.path.chmod(0o600)
+            layer.path.write_bytes(b"\xff" * layer.size)
+        await engine.assemble(pulled)
+        (warned,) = [event for event in heard if isinstance(event, Warned)]
+        assert warned.text.startswith(f"the root of {pulled.digest} could not be made: ")
+        assert [one.digest for one in engine.store.images()] == [pulled.digest]
+        assert engine.store.leases() == []
 
 
 @pytest.mark.parametrize(
