@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -103,14 +104,14 @@ def _running(program: Path, folder: Path) -> Generator[HostAgent]:
             pass_fds=[listener.fileno()],
             stderr=subprocess.PIPE,
             env={"ASAN_OPTIONS": "detect_leaks=0", "PATH": "/usr/bin:/bin"},
+            start_new_session=True,
         )
     try:
         yield HostAgent(process, path)
     finally:
         ended = process.poll()
-        process.terminate()
-        if ended is None:
-            process.kill()
+        with suppress(ProcessLookupError):  # its helpers as well, which hold its standard error
+            os.killpg(process.pid, signal.SIGKILL)
         words = process.communicate(timeout=20)[1].decode(errors="replace")
     assert "Sanitizer" not in words, words
     assert "runtime error" not in words, words
