@@ -58,18 +58,28 @@ async def ask(
         TimeoutError: it takes longer than ``seconds``.
     """
     loop = asyncio.get_running_loop()
-    transport, conversation = await loop.subprocess_exec(
-        lambda: _Conversation(loop, limit),
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-        cwd=cwd,
-        env=environ,
+    starting = asyncio.ensure_future(
+        loop.subprocess_exec(
+            lambda: _Conversation(loop, limit),
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=cwd,
+            env=environ,
+        )
     )
+    cancelled: asyncio.CancelledError | None = None
+    try:  # a start that is cut off would end the program alone, and not its group
+        transport, conversation = await asyncio.shield(starting)
+    except asyncio.CancelledError as error:
+        cancelled = error
+        transport, conversation = await starting
     whole = False
     try:
+        if cancelled is not None:
+            raise cancelled
         if isinstance(stdin := transport.get_pipe_transport(0), asyncio.WriteTransport):
             stdin.write(sent)
             stdin.close()
