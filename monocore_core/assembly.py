@@ -152,11 +152,7 @@ class Assembly:
         clock.mark("assemble", since="image")
         vmm = await self.backends.vmm(plan.vmm)
         spec, draft = machine_spec(request, parts), guest_setup(request, parts, entropy=b"", time_ns=0)
-        if (
-            what.origin is None
-            and self.pool.settings.size
-            and not self.backends.private_roots(plan.layer_merger)
-        ):
+        if what.origin is None and not self.backends.private_roots(plan.layer_merger):
             spec = evolve(spec, role=role_of(spec, draft))
         machine = await self._start(vmm, spec, stack, what.origin)
         clock.mark("spawn")
@@ -186,8 +182,9 @@ class Assembly:
             return sandbox
         habit = sandbox.habit = Habit(image.config) if spec.role else None
         await _set_up(sandbox, setup, what)
-        self.preparer.consider(vmm, spec)
-        self.pool.consider(vmm, spec, settler(draft, habit) if habit is not None else None)
+        settle = settler(draft, habit) if habit is not None else None
+        self.preparer.consider(vmm, spec, settle)
+        self.pool.consider(vmm, spec, settle)
         return sandbox
 
     async def adopt(self, what: Blueprint) -> Sandbox | None:

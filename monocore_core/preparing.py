@@ -12,7 +12,7 @@ from attrs import define, field
 
 from monocore_core.errors import MonocoreError
 from monocore_core.guest.client import Guest
-from monocore_core.interfaces.vmm import GuestChannel, TemplateVmm, Vmm
+from monocore_core.interfaces.vmm import Greeter, GuestChannel, SettlingVmm, TemplateVmm, Vmm
 from monocore_core.model.events import Listener, Warned
 from monocore_core.model.machine import MachineSpec
 from monocore_core.model.network import AttachmentKind
@@ -22,6 +22,8 @@ PAUSE = 0.5
 #: Seconds for the agent of a template, which yields to everything else, to answer.
 _PATIENCE = 60.0
 Shape = tuple[str, int, int, tuple[tuple[str, bool], ...], AttachmentKind, tuple[str, ...]]
+#: A shape, and a role.
+_Wanted = tuple[str, int, int, tuple[tuple[str, bool], ...], AttachmentKind, tuple[str, ...], str]
 
 
 @define(eq=False)
@@ -35,15 +37,21 @@ class Preparer:
 
     listener: Listener
     pause: float = PAUSE
-    _tasks: dict[Shape, asyncio.Task[None]] = field(init=False, factory=dict[Shape, asyncio.Task[None]])
-    _given_up: set[Shape] = field(init=False, factory=set[Shape])
+    _tasks: dict[_Wanted, asyncio.Task[None]] = field(init=False, factory=dict[_Wanted, asyncio.Task[None]])
+    _given_up: set[_Wanted] = field(init=False, factory=set[_Wanted])
     _turn: asyncio.Lock = field(init=False, factory=asyncio.Lock)
 
-    def consider(self, vmm: Vmm, spec: MachineSpec) -> None:
-        """Have the template of a machine that was started made, if its VMM makes any. Returns at once."""
-        shape = shape_of(spec)
-        if isinstance(vmm, TemplateVmm) and shape not in self._tasks and shape not in self._given_up:
-            self._tasks[shape] = asyncio.create_task(self._prepare(vmm, spec, shape), name="template")
+    def consider(self, vmm: Vmm, spec: MachineSpec, settle: Greeter | None = None) -> None:
+        """Have the template of a machine that was started made, if its VMM makes any. Returns at once.
+
+        Args:
+            vmm: that started it.
+            spec: of it.
+            settle: sets a guest up as ``spec.role`` says; None: nobody can.
+        """
+        what = (*shape_of(spec), spec.role)
+        if isinstance(vmm, TemplateVmm) and what not in self._tasks and what not in self._given_up:
+            self._tasks[what] = asyncio.create_task(self._prepare(vmm, spec, what, settle), name="template")
 
     async def aclose(self) -> None:
         """Give up what is under way. A repeat does nothing."""
@@ -57,19 +65,23 @@ class Preparer:
         while self._tasks:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _prepare(self, vmm: TemplateVmm, spec: MachineSpec, shape: Shape) -> None:
+    async def _prepare(
+        self, vmm: TemplateVmm, spec: MachineSpec, what: _Wanted, settle: Greeter | None
+    ) -> None:
+        lost = "machines of this shape boot"
         try:
             await asyncio.sleep(self.pause)
             async with self._turn:
-                await vmm.prepare(spec, greet)
+                reason = await vmm.prepare(spec, greet)
+                if reason is None and settle is not None and isinstance(vmm, SettlingVmm):
+                    lost = "sandboxes of this image are set up one by one"
+                    await vmm.prepare_role(spec, greet, settle)
         except MonocoreError as error:
-            self._given_up.add(shape)
+            self._given_up.add(what)
             hint = f" ({error.hint})" if error.hint else ""
-            self.listener(
-                Warned(f"no template could be made, machines of this shape boot: {error.brief}{hint}")
-            )
+            self.listener(Warned(f"no template could be made, {lost}: {error.brief}{hint}"))
         finally:
-            del self._tasks[shape]
+            del self._tasks[what]
 
 
 async def greet(channel: GuestChannel) -> None:

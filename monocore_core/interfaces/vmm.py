@@ -104,7 +104,7 @@ class Confined(Protocol):
 
 @runtime_checkable
 class Settled(Protocol):
-    """A machine that may have come of a spare of its role (:meth:`StockingVmm.stock`)."""
+    """A machine that may have come of a spare of its role (:meth:`StockingVmm.stock`), or of a template of it (:meth:`SettlingVmm.prepare_role`)."""
 
     @property
     def settled(self) -> bool:
@@ -238,6 +238,31 @@ class TemplateVmm(Vmm, Protocol):
         Raises:
             MachineError: the template's machine did not boot, could not be captured, or copies of it do not run.
             StorageError: the template could not be kept.
+        """
+        ...
+
+
+@runtime_checkable
+class SettlingVmm(TemplateVmm, Protocol):
+    """A VMM whose templates can also be set up: for machines of one role, which then need only be told who they are (:class:`Settled`)."""
+
+    async def prepare_role(self, spec: MachineSpec, greet: Greeter, settle: Greeter) -> str | None:
+        """See to it that later machines like ``spec``, of the same ``role`` and with the same files for disks, need neither boot nor be set up.
+
+        They may differ as :meth:`TemplateVmm.prepare` says. It takes as long as a start, at low priority, once there is a template of the shape;
+        a repeat is quick. What it makes lasts as long as the VMM's context at most. Partial failure, cancellation, death: as there.
+
+        Args:
+            spec: of a machine that was started, which may have ended.
+            greet: to know that an agent serves in a copy.
+            settle: sets a guest up as ``spec.role`` says.
+
+        Returns:
+            None when they need not; else why they must, a sentence.
+
+        Raises:
+            MachineError, GuestError, DeadlineExceeded: a copy did not start, could not be set up or captured, or copies of that do not run.
+            StorageError: its files could not be made.
         """
         ...
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 from attrs import evolve
 
 from monocore_core.errors import MachineError
-from monocore_core.interfaces.vmm import Greeter, Machine, Vmm
+from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, Vmm
 from monocore_core.model.events import Event, Warned
 from monocore_core.model.machine import MachineSpec
 from monocore_core.preparing import Preparer
@@ -52,6 +53,30 @@ class Making(PlainVmm):
             return None
         finally:
             self.at_once -= 1
+
+
+class Settling(Making):
+    """Makes those that are set up as well."""
+
+    def __init__(self, reason: str | None = None, error: MachineError | None = None) -> None:
+        super().__init__()
+        self.reason, self.refuses = reason, error
+        self.roles: list[str] = []
+
+    async def prepare(self, spec: MachineSpec, greet: Greeter) -> str | None:
+        self.asked.append(spec)
+        return self.reason
+
+    async def prepare_role(self, spec: MachineSpec, greet: Greeter, settle: Greeter) -> str | None:
+        self.roles.append(spec.role)
+        await settle(cast("GuestChannel", self))
+        if self.refuses is not None:
+            raise self.refuses
+        return None
+
+
+async def sets_up(channel: GuestChannel) -> None:
+    assert isinstance(channel, Settling)
 
 
 @pytest.fixture
@@ -121,3 +146,38 @@ async def test_a_vmm_without_templates_is_left_alone(preparer: Preparer) -> None
     preparer.consider(vmm, SPEC)
     async with asyncio.timeout(10):
         await preparer.settled()
+
+
+async def test_each_role_is_prepared_once_there_is_a_template(preparer: Preparer) -> None:
+    vmm = Settling()
+    for role in ("one", "two", "one"):
+        preparer.consider(vmm, evolve(SPEC, role=role), sets_up)
+    preparer.consider(vmm, SPEC)
+    await preparer.settled()
+    assert sorted(vmm.roles) == ["one", "two"]
+    without = Settling("folders are shared with it")
+    preparer.consider(without, evolve(SPEC, role="one"), sets_up)
+    await preparer.settled()
+    assert not without.roles
+
+
+async def test_a_vmm_that_sets_nothing_up_is_not_asked_to(preparer: Preparer, events: list[Event]) -> None:
+    vmm = Making()
+    vmm.go.set()
+    preparer.consider(vmm, evolve(SPEC, role="one"), sets_up)
+    await preparer.settled()
+    assert len(vmm.asked) == 1
+    assert not events
+
+
+async def test_a_role_that_failed_is_told_once_and_does_not_stand_against_another(
+    preparer: Preparer, events: list[Event]
+) -> None:
+    vmm = Settling(error=MachineError("it ended"))
+    for role in ("one", "one", "two"):
+        preparer.consider(vmm, evolve(SPEC, role=role), sets_up)
+        await preparer.settled()
+    assert vmm.roles == ["one", "two"]
+    assert [event.text for event in events if isinstance(event, Warned)] == [
+        "no template could be made, sandboxes of this image are set up one by one: it ended"
+    ] * 2

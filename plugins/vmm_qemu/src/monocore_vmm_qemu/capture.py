@@ -24,6 +24,7 @@ from monocore_vmm_qemu.image import MAX_STATE, Captured
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.running import IGNORE_SHARED, Running
 from monocore_vmm_qemu.shape import PLACEHOLDER
+from monocore_vmm_qemu.snapshot import take
 
 #: Seconds for a template to boot: it yields to whatever else runs.
 _BOOT = 180.0
@@ -84,6 +85,20 @@ class Work:
         async with self._running(spec, image, copied=True) as running:
             await self._agent(spec, running, _BOOT)
 
+    async def settle(self, spec: MachineSpec, image: Captured, settle: Greeter) -> Captured:
+        """Start a copy with disks that are not placeholders, have its guest set up, and capture it once more.
+
+        Raises:
+            MachineError, DeadlineExceeded, GuestError: it did not start, could not be set up, or could not be captured.
+        """
+        async with self._running(spec, image, copied=True) as running:
+            await self._agent(spec, running, _BOOT, settle)
+            await calm(running.process.pid)
+            if running.qmp is None:
+                raise MachineError("the template's monitor is closed")
+            await running.qmp.execute("stop")
+            return (await take(spec, running, "", self.launcher.binary)).captured
+
     @asynccontextmanager
     async def _running(self, spec: MachineSpec, image: Captured, *, copied: bool) -> AsyncGenerator[Running]:
         with ExitStack() as stack:
@@ -96,8 +111,10 @@ class Work:
             await running.end(0)
             self.launcher.records.remove(spec.key)
 
-    async def _agent(self, spec: MachineSpec, running: Running, seconds: float) -> None:
-        """Shake hands with the agent, as soon as it listens."""
+    async def _agent(
+        self, spec: MachineSpec, running: Running, seconds: float, greet: Greeter | None = None
+    ) -> None:
+        """Speak with the agent, as soon as it listens: shake hands, or what is given."""
         opened = asyncio.create_task(running.agent_open.wait())
         try:
             await asyncio.wait((opened, running.ended), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -107,7 +124,9 @@ class Work:
             raise MachineError(f"the template ended: {running.ended.result().detail}")
         if not running.agent_open.is_set():
             raise DeadlineExceeded(f"the template has no agent within {seconds:g} seconds")
-        await self.greet(SocketChannel(sockets.connect(spec.directory, sockets.AGENT_SOCKET), spec.key))
+        await (greet or self.greet)(
+            SocketChannel(sockets.connect(spec.directory, sockets.AGENT_SOCKET), spec.key)
+        )
 
 
 def placeholders(spec: MachineSpec, *, rehearsing: bool = False) -> None:

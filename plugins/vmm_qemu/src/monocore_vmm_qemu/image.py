@@ -54,6 +54,19 @@ class Captured:
         os.close(self.memory)
         os.close(self.state)
 
+    def duplicate(self) -> Captured:
+        """The same, to be closed by itself, so that whoever uses it need not know when the first is let go.
+
+        Raises:
+            OSError: there are too many open files.
+        """
+        memory = fcntl.fcntl(self.memory, fcntl.F_DUPFD_CLOEXEC, 3)
+        try:
+            return Captured(memory, fcntl.fcntl(self.state, fcntl.F_DUPFD_CLOEXEC, 3))
+        except BaseException:
+            os.close(memory)
+            raise
+
     def seal(self) -> None:
         """Make both immutable.
 

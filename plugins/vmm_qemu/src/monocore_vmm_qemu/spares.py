@@ -38,7 +38,7 @@ from monocore_vmm_qemu.named import end_named
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
 from monocore_vmm_qemu.shape import template_of
-from monocore_vmm_qemu.swap import Laid, give_back, laid_for, lay, shared, swap, unswappable
+from monocore_vmm_qemu.swap import Laid, give_back, laid_for, lay, swap, unswappable
 from monocore_vmm_qemu.templates import Start
 
 _NAME = "spare"
@@ -51,12 +51,6 @@ def unfit(spec: MachineSpec) -> str | None:
     if not isinstance(spec.attachment, NoNetwork):
         return "its network device leads where it leads from its start"
     return unswappable(spec)
-
-
-def unsettled(spec: MachineSpec) -> str | None:
-    """Why no spare can be set up for a machine before it is asked for, or None. Pure."""
-    own = [disk.name for disk in spec.disks if not shared(disk)]
-    return f"disk {own[0]} is its own" if own else None
 
 
 @frozen

@@ -24,7 +24,7 @@ from monocore_vmm_qemu.descriptors import Sets
 
 #: Sets up to the first number may be in use since QEMU's start, and up to the second by disks that were laid.
 _LAID_SET, _OWN_SET = 64, 1024
-_Look = tuple[int, int, int, int]
+Look = tuple[int, int, int, int]
 
 
 @frozen
@@ -39,13 +39,13 @@ class Laid:
     """
 
     disk: Disk
-    looks: tuple[_Look, ...]
+    looks: tuple[Look, ...]
     node: str
     sets: frozenset[int]
 
     def serves(self, disk: Disk) -> bool:
         """Whether it is ``disk``, with the files that are there now."""
-        return self.disk == disk and self.looks == _looks(disk)
+        return self.disk == disk and self.looks == looks(disk)
 
 
 def unswappable(spec: MachineSpec) -> str | None:
@@ -72,10 +72,10 @@ async def lay(qmp: Qmp, spec: MachineSpec, facts: Facts) -> dict[int, Laid]:
     Raises:
         MachineError: one cannot be opened, or QEMU refused; then the machine is of no more use.
     """
-    looks = {slot: _looks(disk) for slot, disk in _slots(spec) if shared(disk)}
-    wanted = {slot: disk for slot, disk in _slots(spec) if len(looks.get(slot, ())) == 1 + len(disk.files)}
+    found = {slot: looks(disk) for slot, disk in _slots(spec) if shared(disk)}
+    wanted = {slot: disk for slot, disk in _slots(spec) if len(found.get(slot, ())) == 1 + len(disk.files)}
     given = await _put(qmp, wanted, facts, "laid", _LAID_SET)
-    return {slot: Laid(disk, looks[slot], f"laid{slot}", given[slot]) for slot, disk in wanted.items()}
+    return {slot: Laid(disk, found[slot], f"laid{slot}", given[slot]) for slot, disk in wanted.items()}
 
 
 async def swap(qmp: Qmp, spec: MachineSpec, facts: Facts, laid: Mapping[int, Laid]) -> frozenset[int]:
@@ -109,9 +109,9 @@ def _slots(spec: MachineSpec) -> Iterable[tuple[int, Disk]]:
     return enumerate(spec.disks, start=1)
 
 
-def _looks(disk: Disk) -> tuple[_Look, ...]:
+def looks(disk: Disk) -> tuple[Look, ...]:
     """By which another file under the same name is told; of one that is gone there is none."""
-    found: list[_Look] = []
+    found: list[Look] = []
     for path in (disk.path, *disk.files):
         try:
             status = os.stat(path)  # noqa: PTH116

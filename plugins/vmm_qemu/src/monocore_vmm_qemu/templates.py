@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import OrderedDict
+from contextlib import closing
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -19,6 +21,7 @@ from monocore_vmm_qemu.capture import Work, placeholders
 from monocore_vmm_qemu.image import Captured, blank
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.options import MIB, QemuOptions
+from monocore_vmm_qemu.settled import SettledTemplates, unsettled
 from monocore_vmm_qemu.shape import identify, key_of, template_of, unfit
 from monocore_vmm_qemu.shelf import Shelf
 
@@ -59,6 +62,7 @@ class Templates:
         self._emit = host.emit
         self._cache = host.cache
         self._enabled = options.templates
+        self._settled = SettledTemplates()
         self._shelf = Shelf(host.cache / "templates", options.templates_limit)
         self._loaded: OrderedDict[str, Captured] = OrderedDict()
         self._failures: dict[str, int] = {}
@@ -66,7 +70,7 @@ class Templates:
         self._stub: Kernel | None = None
 
     async def find(self, start: Start) -> tuple[str, Captured] | str:
-        """The template of a machine and its key, or why there is none, a sentence."""
+        """The template of a machine, to be closed, and its key; or why there is none, a sentence."""
         reason = self._against(start.spec)
         if reason is not None:
             return reason
@@ -83,7 +87,9 @@ class Templates:
             return "its template was damaged"
         except StorageError as error:
             return f"its template cannot be read ({error.brief})"
-        return (key, captured) if captured is not None else "there is no template of its shape yet"
+        return (
+            (key, captured.duplicate()) if captured is not None else "there is no template of its shape yet"
+        )
 
     async def stub(self) -> Kernel:
         """What copies have for a kernel."""
@@ -124,8 +130,37 @@ class Templates:
                 await self._make(key, start, greet, folder)
         return None
 
+    async def prepare_role(self, start: Start, greet: Greeter, settle: Greeter) -> str | None:
+        """See :class:`~monocore_core.interfaces.vmm.SettlingVmm`."""
+        if (reason := unsettled(start.spec)) is not None:
+            return reason
+        found = await self.find(start)
+        if isinstance(found, str):
+            return found
+        key, image = found
+        with closing(image):
+            if self._settled.has(key, start.spec):
+                return None
+            with self._shelf.making(f"{key}-{secrets.token_hex(4)}") as folder:
+                if folder is not None:  # nobody else makes one of that name
+                    captured = await self._settle(start, image, folder, greet, settle)
+                    self._settled.keep(key, start.spec, captured)
+        return None
+
+    def settled(self, key: str, spec: MachineSpec) -> Captured | None:
+        """A copy of the template ``key``, set up as a machine's guest is to be; to be closed."""
+        return self._settled.find(key, spec)
+
+    def unsettle(self, key: str, spec: MachineSpec, error: MonocoreError) -> None:
+        """Take note that a copy of one that was set up did not run."""
+        self._settled.drop(key, spec.role)
+        self._emit(
+            Warned(f"a copy that was set up before did not run, and another is started: {error.brief}")
+        )
+
     def close(self) -> None:
         """Let go of what is loaded. A repeat does nothing."""
+        self._settled.close()
         while self._loaded:
             self._loaded.popitem()[1].close()
 
@@ -145,6 +180,29 @@ class Templates:
                 raise MachineError("the template could not be captured in time") from error
             raise
         self._remember(key, captured)
+
+    async def _settle(
+        self, start: Start, image: Captured, folder: Path, greet: Greeter, settle: Greeter
+    ) -> Captured:
+        spec = evolve(
+            start.spec,
+            key=f"settled-{folder.stem}",
+            directory=folder,
+            console=folder / "console.log",
+            foreground=True,
+        )
+        launcher = evolve(start.launcher, nice=max(_NICE, start.launcher.nice))
+        work = Work(launcher, start.kernel, await self.stub(), start.kvm, greet)
+        try:
+            captured = await work.settle(spec, image, settle)
+            try:
+                await work.rehearse(spec, captured)
+            except BaseException:
+                captured.close()
+                raise
+        except TimeoutError as error:
+            raise MachineError("the template could not be captured in time") from error
+        return captured
 
     async def _key(self, start: Start) -> str:
         facts = await start.launcher.facts(start.spec, start.kernel, kvm=start.kvm)

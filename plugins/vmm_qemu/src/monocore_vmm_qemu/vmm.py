@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from monocore_core.concurrency import in_thread
@@ -24,9 +24,10 @@ from monocore_vmm_qemu.options import AccelChoice, QemuOptions
 from monocore_vmm_qemu.probe import BINARY_HINT, find_binary
 from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.running import Running
+from monocore_vmm_qemu.settled import unsettled
 from monocore_vmm_qemu.shape import identify, key_of
 from monocore_vmm_qemu.snapshot import QemuSnapshot, load_snapshot, refuse
-from monocore_vmm_qemu.spares import Source, Spares, unfit, unsettled
+from monocore_vmm_qemu.spares import Source, Spares, unfit
 from monocore_vmm_qemu.templates import Start, Templates
 
 _MAX_SERIAL = 20
@@ -103,8 +104,14 @@ class QemuVmm:
         if isinstance(found, str) or isinstance(start, str):
             return str(found)
         key, image = found
-        source = Source(key, image, await self._templates.stub())
-        return await self._spares.add(source, start, greet, settle)
+        with closing(image):
+            source = Source(key, image, await self._templates.stub())
+            return await self._spares.add(source, start, greet, settle)
+
+    async def prepare_role(self, spec: MachineSpec, greet: Greeter, settle: Greeter) -> str | None:
+        """See :class:`~monocore_core.interfaces.vmm.SettlingVmm`."""
+        start = await self._settled(spec)
+        return start if isinstance(start, str) else await self._templates.prepare_role(start, greet, settle)
 
     def spares(self) -> tuple[Spare, ...]:
         """See :class:`~monocore_core.interfaces.vmm.StockingVmm`."""
@@ -242,17 +249,20 @@ class QemuVmm:
         found = _UNPROVEN if on_trial else await self._templates.find(start)
         if not isinstance(found, str):
             key, image = found
-            if (spare := await self._spare(key, start)) is not None:
-                return spare
-            stub = await self._templates.stub()
-            try:
-                running = await start.launcher.launch(spec, stub, kvm=start.kvm, image=image)
-            except MachineError as error:
-                found = self._templates.failed(key, error)
-            else:
-                self._templates.worked(key)
-                self._host.emit(Began(spec.key, copied=True))
-                return running
+            with closing(image):
+                if (
+                    ready := await self._spare(key, start) or await self._settled_copy(key, start)
+                ) is not None:
+                    return ready
+                stub = await self._templates.stub()
+                try:
+                    running = await start.launcher.launch(spec, stub, kvm=start.kvm, image=image)
+                except MachineError as error:
+                    found = self._templates.failed(key, error)
+                else:
+                    self._templates.worked(key)
+                    self._host.emit(Began(spec.key, copied=True))
+                    return running
         self._host.emit(Began(spec.key, copied=False, reason=found))
         return None
 
@@ -269,6 +279,22 @@ class QemuVmm:
             return None
         if running is not None:
             self._host.emit(Began(start.spec.key, copied=True, spare=True))
+        return running
+
+    async def _settled_copy(self, key: str, start: Start) -> Running | None:
+        """A copy whose guest is set up already, when there is one to copy."""
+        image = self._templates.settled(key, start.spec)
+        if image is None:
+            return None
+        with closing(image):
+            stub = await self._templates.stub()
+            try:
+                running = await start.launcher.launch(start.spec, stub, kvm=start.kvm, image=image)
+            except MachineError as error:
+                self._templates.unsettle(key, start.spec, error)
+                return None
+        running.settled = True
+        self._host.emit(Began(start.spec.key, copied=True))
         return running
 
     def _try(self, machine: QemuMachine, launcher: Launcher, spec: MachineSpec, kernel: Kernel) -> None:
