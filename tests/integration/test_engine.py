@@ -55,7 +55,8 @@ def processes_of(home: Path) -> list[int]:
     return sorted(found)
 
 
-def assert_nothing_remains(engine: Engine, home: Path) -> None:
+async def assert_nothing_remains(engine: Engine, home: Path) -> None:
+    await engine.preparer.settled()  # a template's machine is a process, too
     assert processes_of(home) == []
     assert engine.store.leases() == []
     assert list(engine.store.layout.sandboxes.iterdir()) == []
@@ -95,7 +96,7 @@ async def test_a_sandbox_runs_and_leaves_nothing(image: str, home: Path) -> None
             assert [lease.key for lease in engine.store.leases()] == [sandbox.id]
             await engine.preparer.settled()  # a template's machine is a process, too
             assert processes_of(home) == [sandbox.machine.pid]
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
     assert in_order(stages) == [*STAGES, "exec"]
 
 
@@ -119,7 +120,7 @@ async def test_a_command_begins_with_its_sandbox_in_a_copy_of_a_template(image: 
                 SandboxRequest(image), command=CommandRequest(args=("no-such-program",))
             ):
                 pytest.fail("a sandbox without its command was given")
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
     assert not [event for event in events if isinstance(event, Warned)]
 
 
@@ -133,7 +134,7 @@ async def test_two_sandboxes_share_the_root_and_nothing_else(image: str, home: P
             )
             serial = "cat /proc/sys/kernel/random/boot_id"
             assert await output(one, "sh", "-c", serial) != await output(two, "sh", "-c", serial)
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
 
 
 async def test_writes_go_where_they_were_asked_to_go(image: str, home: Path) -> None:
@@ -158,7 +159,7 @@ async def test_writes_go_where_they_were_asked_to_go(image: str, home: Path) -> 
             refused = await sandbox.exec(CommandRequest(args=("touch", "/x")))
             assert b"Read-only" in await refused.stderr.read(4096)
             assert (await refused.wait()).code == 1
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -181,7 +182,7 @@ async def test_cancelled_at_any_stage_it_leaves_nothing(image: str, home: Path, 
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
 
 
 async def test_a_guest_that_does_not_answer_in_time_is_ended(image: str, home: Path) -> None:
@@ -191,7 +192,7 @@ async def test_a_guest_that_does_not_answer_in_time_is_ended(image: str, home: P
             async with engine.sandbox(SandboxRequest(image, boot_timeout=0.05)):
                 pytest.fail("it cannot have booted")
         assert caught.value.code in ("deadline-exceeded", "machine")
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
 
 
 async def test_the_pull_policy_is_kept(image: str, home: Path, tmp_path: Path) -> None:
@@ -284,4 +285,4 @@ async def test_a_bad_reference_is_refused_before_anything_else(home: Path) -> No
         with pytest.raises(InvalidInput, match="lower case"):
             async with engine.sandbox(SandboxRequest("Alpine")):
                 pytest.fail("no such name")
-        assert_nothing_remains(engine, home)
+        await assert_nothing_remains(engine, home)
