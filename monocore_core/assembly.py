@@ -29,7 +29,7 @@ from monocore_core.model.events import Began, Event, Listener, Published, Stage
 from monocore_core.model.guest import GuestRenewal, GuestSetup
 from monocore_core.model.image import Image
 from monocore_core.model.machine import MachineSpec
-from monocore_core.model.network import Connection, NetworkRequest
+from monocore_core.model.network import Connection, NetworkRequest, NoNetwork
 from monocore_core.model.oci import Platform
 from monocore_core.model.rootfs import RootFs
 from monocore_core.model.sandbox import MIN_MEMORY, CommandRequest, SandboxRequest
@@ -184,7 +184,8 @@ class Assembly:
         await _set_up(sandbox, setup, what)
         settle = settler(draft, habit) if habit is not None else None
         self.preparer.consider(vmm, spec, settle)
-        self.pool.consider(vmm, spec, settle)
+        # a spare's network device leads where it leads from its start, so none can wait for one that has a network
+        self.pool.consider(vmm, spec, settle if isinstance(spec.attachment, NoNetwork) else None)
         return sandbox
 
     async def adopt(self, what: Blueprint) -> Sandbox | None:

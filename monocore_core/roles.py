@@ -23,7 +23,6 @@ from monocore_core.guest.messages import encode_setup
 from monocore_core.interfaces.vmm import Greeter, GuestChannel
 from monocore_core.model.guest import GuestRenewal, GuestSetup, ProcessSpec, RootDisk, TmpfsMount, UpperMemory
 from monocore_core.model.machine import MachineSpec
-from monocore_core.model.network import NoNetwork
 from monocore_core.model.oci import ImageConfig
 
 #: Bytes of entropy that a guest is given.
@@ -37,7 +36,7 @@ _PATIENCE: Final = 60.0
 def role_of(spec: MachineSpec, setup: GuestSetup) -> str:
     """Names what a guest is to be set up as; "" when that cannot be done before its machine is asked for. Pure.
 
-    It cannot with a disk or a folder that is the sandbox's own, nor with a network.
+    It cannot with a disk or a folder that is the sandbox's own. A network is part of what makes it an individual.
     """
     common = (
         isinstance(setup.root, RootDisk) and not spec.shares and all(disk.readonly for disk in spec.disks)
@@ -46,7 +45,6 @@ def role_of(spec: MachineSpec, setup: GuestSetup) -> str:
     if (
         not common
         or setup.tied
-        or not isinstance(spec.attachment, NoNetwork)
         or not isinstance(setup.upper, made)
         or not all(isinstance(mount, TmpfsMount) for mount in setup.mounts)
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from monocore_core.model.guest import (
     UpperMemory,
 )
 from monocore_core.model.machine import Disk, MachineSpec, Share
-from monocore_core.model.network import UserMode
+from monocore_core.model.network import GuestNetwork, UserMode
 from monocore_core.model.oci import ImageConfig, Platform
 from monocore_core.roles import Habit, renewal_of, role_of
 
@@ -55,7 +56,6 @@ def test_other_disks_and_other_mounts_are_other_roles(spec: MachineSpec, setup: 
     ("spec", "setup"),
     [
         (evolve(SPEC, disks=(ROOT, Disk("upper", Path("/d/upper"), readonly=False))), SETUP),
-        (evolve(SPEC, attachment=UserMode("02:00:00:00:00:01")), SETUP),
         (evolve(SPEC, shares=(Share("v", Path("/v")),)), SETUP),
         (SPEC, evolve(SETUP, tied=True)),
         (SPEC, evolve(SETUP, root=RootShare("root"))),
@@ -65,6 +65,13 @@ def test_other_disks_and_other_mounts_are_other_roles(spec: MachineSpec, setup: 
 )
 def test_what_a_sandbox_has_for_itself_cannot_be_set_up_before(spec: MachineSpec, setup: GuestSetup) -> None:
     assert role_of(spec, setup) == ""
+
+
+def test_a_network_is_no_part_of_a_role() -> None:
+    network = GuestNetwork("02:00:00:00:00:01", (IPv4Interface("10.0.0.2/24"),))
+    connected = evolve(SETUP, network=network)
+    assert role_of(evolve(SPEC, attachment=UserMode(network.mac)), connected) == role_of(SPEC, SETUP)
+    assert renewal_of(connected).network == network
 
 
 def test_the_renewal_has_all_that_the_role_has_not() -> None:

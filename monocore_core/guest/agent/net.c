@@ -25,6 +25,7 @@ static struct {
     struct address addresses[MAX_ADDRESSES];
     size_t count;
 } given;
+static bool is_given;
 
 struct message {
     _Alignas(8) uint8_t data[512];
@@ -182,6 +183,7 @@ static int give(int fd, int index, const struct setup *s, bool other, struct fau
     memcpy(given.mac, s->mac, sizeof given.mac);
     memcpy(given.addresses, s->addresses, sizeof given.addresses);
     given.count = s->address_count;
+    is_given = true;
     return 0;
 }
 
@@ -226,6 +228,15 @@ int net_configure(const struct setup *s, struct fault *f)
     return result;
 }
 
+static int give_again(int fd, const struct setup *s, struct fault *f)
+{
+    int index = find_link(given.mac);
+    if (!index)
+        return fail(f, F_SYSTEM, 0, "the guest's network interface has another MAC than it was given");
+    return take(fd, index, f) < 0 ? -1 : give(fd, index, s, memcmp(given.mac, s->mac, sizeof given.mac) != 0, f);
+}
+
+/* A guest that was set up for nobody has an interface, and was given nothing yet. */
 int net_reconfigure(const struct setup *s, struct fault *f)
 {
     if (!s->network)
@@ -233,10 +244,7 @@ int net_reconfigure(const struct setup *s, struct fault *f)
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0)
         return fail(f, F_SYSTEM, errno, "cannot open netlink");
-    int index = find_link(given.mac);
-    int result = index ? take(fd, index, f) : fail(f, F_SYSTEM, 0, "the guest's network interface has another MAC than it was given");
-    if (result == 0)
-        result = give(fd, index, s, memcmp(given.mac, s->mac, sizeof given.mac) != 0, f);
+    int result = is_given ? give_again(fd, s, f) : configure(fd, s, f);
     close(fd);
     return result;
 }

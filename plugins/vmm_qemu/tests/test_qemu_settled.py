@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,16 @@ from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, Settled
 from monocore_core.model.events import Began, Event, Warned
 from monocore_core.model.guest import GuestSetup, TmpfsMount
 from monocore_core.model.machine import MachineSpec, Spare
-from monocore_core.model.network import UserMode
+from monocore_core.model.network import Tap, UserMode
 from monocore_core.model.oci import ImageConfig, Platform
 from monocore_core.model.rootfs import DiskFormat
 from monocore_core.model.security import JailMode, Security
 from monocore_core.preparing import greet, rehearse
 from monocore_core.roles import Habit, renewal_of, settler
 from monocore_core.testing.contracts.vmm_base import guest_kit, root_of
-from monocore_core.testing.guests import MIB, GuestKit, connected, run
+from monocore_core.testing.guests import MIB, GuestKit, connected, interface_script, private_network, run
 from monocore_core.testing.processes import processes, settled, tree
+from monocore_core.testing.taps import host_tap
 
 PATIENCE = 120.0
 #: What no two machines may have in common.
@@ -186,6 +188,53 @@ async def test_a_spare_goes_before_a_copy(world: World) -> None:
                 assert Began(mine.key, copied=True, spare=spare) in world.events
 
 
+async def test_each_copy_is_given_a_network_of_its_own(world: World) -> None:
+    async with world.vmm() as vmm:
+        spec, setup = world.of_role()
+        await prepared(vmm, evolve(spec, attachment=UserMode("02:4d:43:00:00:00")), setup)
+        for number in (1, 2):
+            mac, address = f"02:4d:43:00:00:0{number}", f"192.0.2.{number}0"
+            network = evolve(
+                private_network(mac),
+                addresses=(IPv4Interface(f"{address}/24"),),
+                nameservers=(f"192.0.2.5{number}",),
+                hosts=(("192.0.2.9", f"friend{number}"),),
+            )
+            mine = evolve(world.of_role()[0], attachment=UserMode(mac))
+            async with started(vmm, mine) as machine, connected(machine) as guest:
+                assert is_settled(machine)
+                await guest.release(renewal_of(evolve(setup, hostname="mine", network=network)))
+                said = await run(guest, interface_script(mac) + "ip -4 addr show dev $name; ip route")
+                assert [line.split()[1] for line in said.text.splitlines() if "inet " in line] == [
+                    f"{address}/24"
+                ]
+                assert "default via 192.0.2.1" in said.text
+                files = (await run(guest, "cat /etc/resolv.conf /etc/hosts; ls -a /etc")).text
+                assert f"nameserver 192.0.2.5{number}\n" in files
+                assert f"{address}\tmine\n" in files
+                assert f"192.0.2.9\tfriend{number}\n" in files
+                assert "nobody" not in files
+                assert ".monocore" not in files
+    assert not world.left()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a tap device")
+async def test_a_copys_frames_go_through_its_own_tap(world: World) -> None:
+    mac = "02:4d:43:00:00:01"
+    network = private_network(mac)
+    async with world.vmm() as vmm, host_tap(opened=False) as tap:
+        spec, setup = world.of_role()
+        mine = evolve(spec, attachment=Tap(tap.name, mac))
+        await prepared(vmm, mine, setup)
+        async with started(vmm, mine) as machine, connected(machine) as guest:
+            assert is_settled(machine)
+            await guest.release(renewal_of(evolve(setup, network=network)))
+            answering = asyncio.create_task(tap.answer(IPv4Address(network.gateway4)))
+            await run(guest, f"ping -c 1 -W 1 {network.gateway4}; true")
+            async with asyncio.timeout(PATIENCE):
+                assert (await answering).hex(":") == mac
+
+
 async def test_what_cannot_be_set_up_before_is_said(world: World) -> None:
     async with world.vmm() as vmm:
         spec, setup = world.of_role()
@@ -193,7 +242,6 @@ async def test_what_cannot_be_set_up_before_is_said(world: World) -> None:
         written = world.kit.blank_disk("w", b"", readonly=False, size=MIB)
         for wrong, reason in (
             (evolve(spec, disks=(*spec.disks, written)), "disk w is its own"),
-            (evolve(spec, attachment=UserMode("02:4d:43:00:00:01")), "network"),
             (evolve(spec, role=""), "nothing is known"),
             (evolve(spec, memory=spec.memory + 64 * MIB), "no template"),
         ):

@@ -1,6 +1,7 @@
 """Settled templates: a copy that was set up for the sandboxes of one image, and captured before it was anybody's.
 
-A copy of a template still has its root mounted, layer upon layer; a copy of this one has only to be told who it is. It holds what its agent has
+A copy of a template still has its root mounted, layer upon layer; a copy of this one has only to be told who it is, and its network, whose device led nowhere
+so far. It holds what its agent has
 read of the image, so it serves that image's role alone, and only while the image's files are the ones that it was set up with. It is
 kept in sealed memory, by the process that made it, and goes with that.
 """
@@ -12,7 +13,6 @@ from collections import OrderedDict
 from attrs import define, field, frozen
 
 from monocore_core.model.machine import Disk, MachineSpec
-from monocore_core.model.network import NoNetwork
 from monocore_vmm_qemu.image import Captured
 from monocore_vmm_qemu.swap import Look, looks, shared
 
@@ -26,8 +26,6 @@ def unsettled(spec: MachineSpec) -> str | None:
     own = [disk.name for disk in spec.disks if not shared(disk)]
     if own:
         return f"disk {own[0]} is its own"
-    if not isinstance(spec.attachment, NoNetwork):
-        return "it has a network, which is its own"
     return None if spec.role else "nothing is known of what its guest is set up as"
 
 

@@ -61,18 +61,18 @@ def unfit(spec: MachineSpec) -> str | None:
     if spec.shares:
         return "folders are shared with it, whose server needs memory that no other machine has"
     attachment = spec.attachment
-    if isinstance(attachment, Tap) and attachment.fd is not None and not _has_headers(attachment.fd):
+    if isinstance(attachment, Tap) and attachment.fd is not None and _lacks_headers(attachment.fd):
         return "packets of its tap have no header for offloads, as those of a template's have"
     return None
 
 
-def _has_headers(tap: int) -> bool:
-    """Whether a tap was opened with ``IFF_VNET_HDR``, as QEMU does by itself."""
+def _lacks_headers(tap: int) -> bool:
+    """Whether a tap was opened without ``IFF_VNET_HDR``, with which QEMU does it by itself. That of a machine that has ended, which is closed, does not tell."""
     try:
         answer = fcntl.ioctl(tap, _TUNGETIFF, bytes(_IFREQ.size))
     except OSError:
         return False
-    return bool(_IFREQ.unpack(answer)[1] & _IFF_VNET_HDR)
+    return not _IFREQ.unpack(answer)[1] & _IFF_VNET_HDR
 
 
 def template_of(spec: MachineSpec, folder: Path, key: str = "template") -> MachineSpec:
@@ -96,7 +96,7 @@ def template_of(spec: MachineSpec, folder: Path, key: str = "template") -> Machi
         directory=folder,
         console=folder / "console.log",
         disks=disks,
-        attachment=_nowhere(spec.attachment),
+        attachment=nowhere(spec.attachment),
         cmdline=(*spec.cmdline, *words),
         foreground=True,
     )
@@ -104,18 +104,18 @@ def template_of(spec: MachineSpec, folder: Path, key: str = "template") -> Machi
 
 def key_of(spec: MachineSpec, facts: Facts, identity: Identity) -> str:
     """Names the template of ``spec``'s shape; facts that differ from start to start do not count."""
-    nowhere = Path("/")
+    place = Path("/")
     fixed = evolve(
         facts,
-        binary=nowhere,
-        kernel=nowhere,
+        binary=place,
+        kernel=place,
         agent_fd=0,
         qmp_fd=0,
         console_fd=0,
         shares_fd=None,
         memory=Memory(0, copied=False),
     )
-    words = command_line(evolve(template_of(spec, nowhere), boot=nowhere), fixed)
+    words = command_line(evolve(template_of(spec, place), boot=place), fixed)
     depends = [
         FORMAT,
         words,
@@ -144,7 +144,7 @@ def identify(binary: Path, kernel: str, boot: Path, *, kvm: bool) -> Identity:
     )
 
 
-def _nowhere(attachment: Attachment) -> Attachment:
+def nowhere(attachment: Attachment) -> Attachment:
     """The same device, leading nowhere."""
     match attachment:
         case Tap():

@@ -22,7 +22,7 @@ from monocore_vmm_qemu.image import Captured, blank
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.options import MIB, QemuOptions
 from monocore_vmm_qemu.settled import SettledTemplates, unsettled
-from monocore_vmm_qemu.shape import identify, key_of, template_of, unfit
+from monocore_vmm_qemu.shape import identify, key_of, nowhere, template_of, unfit
 from monocore_vmm_qemu.shelf import Shelf
 
 #: By how much what makes templates yields to whatever else runs: a tenth of a processor's share is left to it.
@@ -189,6 +189,7 @@ class Templates:
             key=f"settled-{folder.stem}",
             directory=folder,
             console=folder / "console.log",
+            attachment=nowhere(start.spec.attachment),
             foreground=True,
         )
         launcher = evolve(start.launcher, nice=max(_NICE, start.launcher.nice))
