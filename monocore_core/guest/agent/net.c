@@ -19,6 +19,7 @@ static const int64_t LINK_WAIT = 5LL * 1000000000;
 static const uint8_t TEMPLATE_MAC[6] = {0x02, 0x4d, 0x43, 0xff, 0xff, 0xff};
 
 static int loopback_error;
+static int template_link; /* of a template, and its copies */
 /* What the interface has been given, to be taken from a copy of this guest. */
 static struct {
     uint8_t mac[6];
@@ -189,7 +190,7 @@ static int give(int fd, int index, const struct setup *s, bool other, struct fau
 
 static int configure(int fd, const struct setup *s, struct fault *f)
 {
-    int index = await_link(renew_template() ? TEMPLATE_MAC : s->mac);
+    int index = template_link ? template_link : await_link(renew_template() ? TEMPLATE_MAC : s->mac);
     if (!index)
         return fail(f, F_SYSTEM, 0, "the guest has no network interface with the given MAC");
     return give(fd, index, s, renew_template(), f);
@@ -204,14 +205,24 @@ static int take(int fd, int index, struct fault *f)
     return error < 0 ? fail(f, F_SYSTEM, -error, "cannot take the network interface down") : 0;
 }
 
+static int netlink(void)
+{
+    static int fd = -1;
+    if (fd < 0)
+        fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    return fd;
+}
+
+/* What a template looks for, its copies need not. */
 void net_prepare(void)
 {
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    int fd = netlink();
     if (fd < 0)
         return; /* a kernel without networks */
     int loopback = (int)if_nametoindex("lo");
     loopback_error = loopback ? set_up(fd, loopback, 0) : 0;
-    close(fd);
+    if (renew_template())
+        template_link = find_link(TEMPLATE_MAC);
 }
 
 int net_configure(const struct setup *s, struct fault *f)
@@ -220,12 +231,8 @@ int net_configure(const struct setup *s, struct fault *f)
         return fail(f, F_SYSTEM, -loopback_error, "cannot bring the loopback up");
     if (!s->network)
         return 0;
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    if (fd < 0)
-        return fail(f, F_SYSTEM, errno, "cannot open netlink");
-    int result = configure(fd, s, f);
-    close(fd);
-    return result;
+    int fd = netlink();
+    return fd < 0 ? fail(f, F_SYSTEM, errno, "cannot open netlink") : configure(fd, s, f);
 }
 
 static int give_again(int fd, const struct setup *s, struct fault *f)
@@ -241,10 +248,8 @@ int net_reconfigure(const struct setup *s, struct fault *f)
 {
     if (!s->network)
         return 0;
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    int fd = netlink();
     if (fd < 0)
         return fail(f, F_SYSTEM, errno, "cannot open netlink");
-    int result = is_given ? give_again(fd, s, f) : configure(fd, s, f);
-    close(fd);
-    return result;
+    return is_given ? give_again(fd, s, f) : configure(fd, s, f);
 }
