@@ -22,7 +22,6 @@ from monocore_core.concurrency import together
 from monocore_core.errors import DeadlineExceeded, MachineError, MonocoreError
 from monocore_core.guest.bootdisk import boot_disk
 from monocore_core.guest.client import Guest
-from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
 from monocore_core.interfaces.vmm import Machine, PausableMachine, Settled, Vmm
 from monocore_core.model.events import Began, Event, Listener, Published, Stage
@@ -40,8 +39,9 @@ from monocore_core.plugins import Plugins
 from monocore_core.pooling import Pool
 from monocore_core.preparing import Preparer
 from monocore_core.roles import ENTROPY, Habit, renewal_of, role_of, settler
+from monocore_core.roots import Roots
 from monocore_core.sandbox import Sandbox
-from monocore_core.store import Store, private_root_key
+from monocore_core.store import Store
 from monocore_core.store.facade import SCRATCH_NAME
 from monocore_core.store.scratch import take_disk
 from monocore_core.volumes import serve_volumes
@@ -140,7 +140,7 @@ class Assembly:
         stack.callback(self.store.end_lease, key)
         directory = self._folder(key, stack, lasting=lasting)
         root, connection, boot = await together(
-            self._root(plan, image, key, stack, clock),
+            self._root(what, stack, clock),
             self._connect(plan, key, what.network, stack, clock),
             asyncio.to_thread(boot_disk, request.platform.architecture, self.store.cache_directory("boot")),
         )
@@ -195,8 +195,7 @@ class Assembly:
         machine = await vmm.adopt(self._spec_of(key, request))
         if machine is None:
             return None
-        merger = await self.backends.layer_merger(plan.layer_merger)
-        root = await merger.merge(self._root_key(plan, image, key), image.layers)
+        root = await self._roots.find(plan.layer_merger, image, key)
         backend = await self.backends.network(plan.network)
         connection = await backend.attach(key, what.network)
         if isinstance(machine, PausableMachine):
@@ -281,27 +280,14 @@ class Assembly:
         stack.callback(self.store.remove_sandbox_directory, key)
         return directory
 
-    def _root_key(self, plan: Plan, image: Image, key: str) -> str:
-        """Of the root that all sandboxes of an image share, or of the one that goes with this sandbox."""
-        shared = root_key(image)
-        return private_root_key(shared, key) if self.backends.private_roots(plan.layer_merger) else shared
-
-    async def _root(
-        self, plan: Plan, image: Image, sandbox: str, stack: AsyncExitStack, clock: Clock
-    ) -> RootFs:
-        merger = await self.backends.layer_merger(plan.layer_merger)
-        key = self._root_key(plan, image, sandbox)
-        if self.backends.private_roots(plan.layer_merger):
-            await self._sweep_private(merger)
-            stack.push_async_callback(merger.remove, key)
-        root = await merger.merge(key, image.layers)
+    async def _root(self, what: Blueprint, stack: AsyncExitStack, clock: Clock) -> RootFs:
+        root = await self._roots.make(what.plan.layer_merger, what.image, what.key, stack)
         clock.mark("merge", since="image")
         return root
 
-    async def _sweep_private(self, merger: LayerMerger) -> None:
-        """Remove the private roots of sandboxes that died."""
-        for key in await merger.keys() - self.store.root_keys_in_use():
-            await merger.remove(key)
+    @property
+    def _roots(self) -> Roots:
+        return Roots(self.store, self.backends, self.listener)
 
     async def _connect(
         self, plan: Plan, key: str, asked: NetworkRequest, stack: AsyncExitStack, clock: Clock
@@ -372,12 +358,6 @@ async def _set_up(sandbox: Sandbox, setup: GuestSetup, what: Blueprint) -> None:
         if isinstance(outcome, BaseException):
             raise outcome  # the first: a command cannot start where nothing was set up
         sandbox.first = outcome
-
-
-def root_key(image: Image) -> str:
-    """The key under which a merger keeps the image's root: one for all images with the same layers."""
-    chain = image.chain_id
-    return f"{chain.algorithm}-{chain.hex}"
 
 
 def _names(chosen: str | None, plugins: Plugins, interface: Interface) -> tuple[str, ...]:

@@ -18,14 +18,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from attrs import define, evolve
 
-from monocore_core.assembly import Assembly, Blueprint, Clock, root_key
+from monocore_core.assembly import Assembly, Blueprint, Clock
 from monocore_core.backends import Backends
 from monocore_core.config.values import AUTO, Settings
-from monocore_core.errors import InvalidInput, MonocoreError, NotFound, NothingFits, Unsupported
+from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.provider import Interface
 from monocore_core.model.events import Event, Listener, Warned, ignore
@@ -42,6 +42,7 @@ from monocore_core.plugins import Plugins, discover
 from monocore_core.pooling import Pool
 from monocore_core.preparing import Preparer
 from monocore_core.reference import Reference
+from monocore_core.roots import Roots
 from monocore_core.sandbox import Sandbox
 from monocore_core.sources import Schemes, names_of, platform_of, when_new
 from monocore_core.store import Store
@@ -167,17 +168,9 @@ class Engine:
         as a ``Warned`` event: the first sandbox will say so again.
         """
         request = SandboxRequest(image=str(image.digest), platform=image.config.platform)
-        try:
+        with suppress(MonocoreError):  # of the plan
             plan = self.plan(request, image)
-            if self.backends.private_roots(plan.layer_merger):
-                return
-            merger = await self.backends.layer_merger(plan.layer_merger)
-            with self.store.lease(image, new_key()):
-                await merger.merge(root_key(image), image.layers)
-        except NothingFits:
-            return
-        except MonocoreError as error:
-            self.listener(Warned(f"the root of {image.digest} could not be made: {error.brief}"))
+            await self._roots.make_ahead(plan.layer_merger, image, new_key())
 
     async def load(
         self, place: Reference, platform: Platform | None = None, names: tuple[Reference, ...] = ()
@@ -326,6 +319,10 @@ class Engine:
         return Blueprint(key, request, plan, image, asked)
 
     @property
+    def _roots(self) -> Roots:
+        return Roots(self.store, self.backends, self.listener)
+
+    @property
     def _assembly(self) -> Assembly:
         allow = self.settings.volumes.allow
         return Assembly(self.store, self.backends, allow, self.listener, self.preparer, self.pool)
@@ -347,14 +344,7 @@ class Engine:
 
     async def sweep_roots(self) -> None:
         """Remove merged roots that no image and no sandbox needs; what cannot be removed is told as a ``Warned`` event."""
-        keep = self.store.root_keys_in_use()
-        for backend in self.plugins.of(Interface.LAYER_MERGER):
-            try:
-                merger = await self.backends.layer_merger(backend.name)
-                for key in await merger.keys() - keep:
-                    await merger.remove(key)
-            except MonocoreError as error:
-                self.listener(Warned(f"roots of {backend.name} were not removed: {error.brief}"))
+        await self._roots.sweep(self.plugins)
 
     def _wishes_of(self, request: SandboxRequest, scheme: str) -> Wishes:
         return evolve(

@@ -1,12 +1,14 @@
 """Having templates made, beside everything else: after a machine was started, for later ones of its shape.
 
 One at a time, and not before the machine has run for a moment: what ends at once, as a single command does together with its engine, is not
-worth the work. A VMM that fails to make the template of a shape is not asked for it again by this engine.
+worth the work. A template that is set up for one role (:class:`~monocore_core.interfaces.vmm.SettlingVmm`) is made when a second machine of the role was started:
+what is started once, as many an image is, is not worth that. A VMM that fails to make the template of a shape is not asked for it again by this engine.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 
 from attrs import define, field
 
@@ -19,6 +21,8 @@ from monocore_core.model.network import AttachmentKind
 
 #: Seconds from a machine's start until its template is made.
 PAUSE = 0.5
+#: How many roles are remembered as started.
+_SEEN = 64
 #: Seconds for the agent of a template, which yields to everything else, to answer.
 _PATIENCE = 60.0
 Shape = tuple[str, int, int, tuple[tuple[str, bool], ...], AttachmentKind, tuple[str, ...]]
@@ -39,6 +43,7 @@ class Preparer:
     pause: float = PAUSE
     _tasks: dict[_Wanted, asyncio.Task[None]] = field(init=False, factory=dict[_Wanted, asyncio.Task[None]])
     _given_up: set[_Wanted] = field(init=False, factory=set[_Wanted])
+    _seen: OrderedDict[_Wanted, None] = field(init=False, factory=OrderedDict[_Wanted, None])
     _turn: asyncio.Lock = field(init=False, factory=asyncio.Lock)
 
     def consider(self, vmm: Vmm, spec: MachineSpec, settle: Greeter | None = None) -> None:
@@ -50,8 +55,18 @@ class Preparer:
             settle: sets a guest up as ``spec.role`` says; None: nobody can.
         """
         what = (*shape_of(spec), spec.role)
+        if not self._seen_before(what):
+            settle = None
         if isinstance(vmm, TemplateVmm) and what not in self._tasks and what not in self._given_up:
             self._tasks[what] = asyncio.create_task(self._prepare(vmm, spec, what, settle), name="template")
+
+    def _seen_before(self, what: _Wanted) -> bool:
+        before = what in self._seen
+        self._seen[what] = None
+        self._seen.move_to_end(what)
+        while len(self._seen) > _SEEN:
+            self._seen.popitem(last=False)
+        return before
 
     async def aclose(self) -> None:
         """Give up what is under way. A repeat does nothing."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from monocore_core.assembly import root_key
 from monocore_core.config.values import Settings
 from monocore_core.engine import Engine
 from monocore_core.errors import CommandNotFound, ConfigError, InvalidInput, MonocoreError, NotFound
@@ -17,6 +16,7 @@ from monocore_core.model.guest import TmpfsMount
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
+from monocore_core.roots import root_key
 from monocore_core.sandbox import Sandbox
 from monocore_core.testing.filespec import file
 from monocore_core.testing.images import build_image

@@ -148,25 +148,41 @@ async def test_a_vmm_without_templates_is_left_alone(preparer: Preparer) -> None
         await preparer.settled()
 
 
-async def test_each_role_is_prepared_once_there_is_a_template(preparer: Preparer) -> None:
-    vmm = Settling()
-    for role in ("one", "two", "one"):
+async def started(preparer: Preparer, vmm: Vmm, role: str, times: int = 2) -> None:
+    for _ in range(times):
         preparer.consider(vmm, evolve(SPEC, role=role), sets_up)
+        await preparer.settled()
+
+
+async def test_a_role_is_prepared_when_it_is_started_again_and_there_is_a_template(
+    preparer: Preparer,
+) -> None:
+    vmm = Settling()
+    await started(preparer, vmm, "one", 1)
+    assert not vmm.roles
+    await started(preparer, vmm, "two")
+    await started(preparer, vmm, "one", 1)
     preparer.consider(vmm, SPEC)
     await preparer.settled()
-    assert sorted(vmm.roles) == ["one", "two"]
+    assert vmm.roles == ["two", "one"]
     without = Settling("folders are shared with it")
-    preparer.consider(without, evolve(SPEC, role="one"), sets_up)
-    await preparer.settled()
+    await started(preparer, without, "one")
+    assert len(without.asked) == 2
     assert not without.roles
+
+
+async def test_what_was_started_long_ago_is_started_for_the_first_time(preparer: Preparer) -> None:
+    vmm = Settling()
+    for role in ("one", *map(str, range(64)), "one"):
+        await started(preparer, vmm, role, 1)
+    assert not vmm.roles
 
 
 async def test_a_vmm_that_sets_nothing_up_is_not_asked_to(preparer: Preparer, events: list[Event]) -> None:
     vmm = Making()
     vmm.go.set()
-    preparer.consider(vmm, evolve(SPEC, role="one"), sets_up)
-    await preparer.settled()
-    assert len(vmm.asked) == 1
+    await started(preparer, vmm, "one")
+    assert len(vmm.asked) == 2
     assert not events
 
 
@@ -174,9 +190,8 @@ async def test_a_role_that_failed_is_told_once_and_does_not_stand_against_anothe
     preparer: Preparer, events: list[Event]
 ) -> None:
     vmm = Settling(error=MachineError("it ended"))
-    for role in ("one", "one", "two"):
-        preparer.consider(vmm, evolve(SPEC, role=role), sets_up)
-        await preparer.settled()
+    for role in ("one", "two"):
+        await started(preparer, vmm, role, 3)
     assert vmm.roles == ["one", "two"]
     assert [event.text for event in events if isinstance(event, Warned)] == [
         "no template could be made, sandboxes of this image are set up one by one: it ended"

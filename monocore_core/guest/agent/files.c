@@ -140,8 +140,10 @@ static int name_files(int etc, const struct setup *s, struct text *t, bool again
         result = put_file(etc, "hosts", t, again, f);
     }
     if (result == 0 && s->server_count) {
+        static bool ours; /* else it is the image's, with whatever mode */
         resolver_text(s, t);
-        result = put_file(etc, "resolv.conf", t, again, f);
+        result = put_file(etc, "resolv.conf", t, again && ours, f);
+        ours = ours || result == 0;
     }
     return result;
 }
