@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, IPv4Interface
@@ -316,3 +320,43 @@ async def test_cancelled_it_leaves_nothing_and_can_be_asked_again(world: World) 
         await prepared(vmm, spec, setup)
         async with started(vmm, world.of_role()[0]) as machine:
             assert is_settled(machine)
+
+
+_DIES = """
+import asyncio, pickle, sys
+from monocore_core.interfaces.provider import Host
+from monocore_core.model.oci import ImageConfig, Platform
+from monocore_core.preparing import greet
+from monocore_core.roles import Habit, settler
+from monocore_vmm_qemu import PROVIDER, QemuOptions
+state, cache, spec, setup = pickle.load(sys.stdin.buffer)
+async def main():
+    async with PROVIDER.create(Host(state, cache), QemuOptions()) as vmm:
+        await vmm.prepare_role(spec, greet, settler(setup, Habit(ImageConfig(Platform.host(), ()))))
+asyncio.run(main())
+"""
+
+
+async def test_killed_while_it_is_made_it_leaves_nothing_that_runs_or_counts(world: World) -> None:
+    spec, setup = world.of_role()
+    async with world.vmm() as vmm:
+        assert await vmm.prepare(spec, greet) is None
+    templates = str(world.host.cache / "templates")
+    before = processes(templates)
+    maker = await asyncio.create_subprocess_exec(sys.executable, "-c", _DIES, stdin=subprocess.PIPE)
+    assert maker.stdin is not None
+    maker.stdin.write(pickle.dumps((world.host.state, world.host.cache, spec, setup)))
+    maker.stdin.close()
+
+    def qemus() -> frozenset[int]:
+        return processes(templates) - before - {maker.pid}
+
+    assert await settled(lambda: bool(qemus()), bool, PATIENCE), "nothing was begun"
+    maker.send_signal(signal.SIGKILL)
+    await maker.wait()
+    assert not await settled(qemus, lambda found: not found, PATIENCE), "its machine runs on"
+    async with world.vmm() as vmm:
+        await prepared(vmm, spec, setup)
+        async with started(vmm, world.of_role()[0]) as machine:
+            assert is_settled(machine)
+    assert not world.left()

@@ -8,6 +8,7 @@ kept in sealed memory, by the process that made it, and goes with that.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 
 from attrs import define, field, frozen
@@ -27,6 +28,11 @@ def unsettled(spec: MachineSpec) -> str | None:
     if own:
         return f"disk {own[0]} is its own"
     return None if spec.role else "nothing is known of what its guest is set up as"
+
+
+def name_of(shape: str, role: str) -> str:
+    """For the files of the machine that is captured. Pure."""
+    return f"{shape}-{hashlib.sha256(role.encode()).hexdigest()[:16]}"
 
 
 def files_of(spec: MachineSpec) -> tuple[tuple[Disk, tuple[Look, ...]], ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import OrderedDict
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +20,7 @@ from monocore_vmm_qemu.capture import Work, placeholders
 from monocore_vmm_qemu.image import Captured, blank
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.options import MIB, QemuOptions
-from monocore_vmm_qemu.settled import SettledTemplates, unsettled
+from monocore_vmm_qemu.settled import SettledTemplates, name_of, unsettled
 from monocore_vmm_qemu.shape import identify, key_of, nowhere, template_of, unfit
 from monocore_vmm_qemu.shelf import Shelf
 
@@ -141,10 +140,11 @@ class Templates:
         with closing(image):
             if self._settled.has(key, start.spec):
                 return None
-            with self._shelf.making(f"{key}-{secrets.token_hex(4)}") as folder:
-                if folder is not None:  # nobody else makes one of that name
-                    captured = await self._settle(start, image, folder, greet, settle)
-                    self._settled.keep(key, start.spec, captured)
+            with self._shelf.making(name_of(key, start.spec.role)) as folder:
+                if folder is None:
+                    return "another process makes one for itself"
+                captured = await self._settle(start, image, folder, greet, settle)
+                self._settled.keep(key, start.spec, captured)
         return None
 
     def settled(self, key: str, spec: MachineSpec) -> Captured | None:
