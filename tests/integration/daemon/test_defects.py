@@ -251,7 +251,9 @@ def test_groups_roots_mounts_and_exit_codes_by_the_command_line(
     assert [line.split()[1] for line in mounts].count("/data") == 1, "each start mounts once"
     assert json.loads(home.out("inspect", "defects.web"))[0]["runs"] == 3
 
-    os.kill(whole(parse_table(home.out("info", "--json").encode()), "pid"), signal.SIGKILL)
+    daemon = whole(parse_table(home.out("info", "--json").encode()), "pid")
+    os.kill(daemon, signal.SIGKILL)
+    until(lambda: not alive(daemon))  # as long as it is dying its socket takes connections, and drops them
     after = {name: whole(instance(home, name), "pid") for name in ("web", "front")}
     assert after["front"] == before
     for name, pid in after.items():
