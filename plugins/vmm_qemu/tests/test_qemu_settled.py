@@ -356,6 +356,7 @@ async def test_killed_while_it_is_made_it_leaves_nothing_that_runs_or_counts(wor
     await maker.wait()
     assert not await settled(qemus, lambda found: not found, PATIENCE), "its machine runs on"
     async with world.vmm() as vmm:
+        assert not world.left()
         await prepared(vmm, spec, setup)
         async with started(vmm, world.of_role()[0]) as machine:
             assert is_settled(machine)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,11 +28,13 @@ class Shelf:
     Args:
         folder: made when needed.
         limit: bytes.
+        gone: is told the key of what a maker was making that died.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, gone: Callable[[str], None] = lambda _: None) -> None:
         self._folder = folder
         self._limit = limit
+        self._gone = gone
 
     def has(self, key: str) -> bool:
         """Whether there is a template."""
@@ -70,7 +72,7 @@ class Shelf:
         """
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._sweep()
+            self.sweep()
             lock = take(self._lock(key))
         except OSError as error:
             raise StorageError(f"{self._folder}: {error.strerror}") from error
@@ -119,13 +121,14 @@ class Shelf:
                 path.unlink(missing_ok=True)
                 total -= size
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove what makers have left that died."""
         for work in self._folder.glob("*.work"):
             lock_path = work.with_suffix(".lock")
             lock = take(lock_path)
             if lock is not None:
                 with suppress(OSError):
+                    self._gone(work.stem)
                     clear(work)
                     lock_path.unlink()
                 os.close(lock)

@@ -20,12 +20,15 @@ from monocore_vmm_qemu.capture import Work, placeholders
 from monocore_vmm_qemu.image import Captured, blank
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.options import MIB, QemuOptions
+from monocore_vmm_qemu.records import Records
 from monocore_vmm_qemu.settled import SettledTemplates, name_of, unsettled
 from monocore_vmm_qemu.shape import identify, key_of, nowhere, template_of, unfit
 from monocore_vmm_qemu.shelf import Shelf
 
 #: By how much what makes templates yields to whatever else runs: a tenth of a processor's share is left to it.
 _NICE = 10
+#: What begins the names of the machines that are captured.
+_TEMPLATE, _SETTLED = "template-", "settled-"
 #: Templates that are kept in memory.
 _LOADED = 4
 #: Copies that failed one after the other until the template goes.
@@ -55,14 +58,16 @@ class Templates:
     Args:
         host: where to keep them.
         options: of the backend.
+        records: of running machines.
     """
 
-    def __init__(self, host: Host, options: QemuOptions) -> None:
+    def __init__(self, host: Host, options: QemuOptions, records: Records) -> None:
+        self._records = records
         self._emit = host.emit
         self._cache = host.cache
         self._enabled = options.templates
         self._settled = SettledTemplates()
-        self._shelf = Shelf(host.cache / "templates", options.templates_limit)
+        self._shelf = Shelf(host.cache / "templates", options.templates_limit, self._forget_maker)
         self._loaded: OrderedDict[str, Captured] = OrderedDict()
         self._failures: dict[str, int] = {}
         self._keys: dict[str, asyncio.Lock] = {}
@@ -89,6 +94,14 @@ class Templates:
         return (
             (key, captured.duplicate()) if captured is not None else "there is no template of its shape yet"
         )
+
+    def sweep(self) -> None:
+        """Remove what processes have left that died while they made one."""
+        self._shelf.sweep()
+
+    def _forget_maker(self, name: str) -> None:
+        for prefix in (_TEMPLATE, _SETTLED):
+            self._records.remove(prefix + name)
 
     async def stub(self) -> Kernel:
         """What copies have for a kernel."""
@@ -165,7 +178,7 @@ class Templates:
             self._loaded.popitem()[1].close()
 
     async def _make(self, key: str, start: Start, greet: Greeter, folder: Path) -> None:
-        spec = template_of(start.spec, folder, f"template-{key}")
+        spec = template_of(start.spec, folder, f"{_TEMPLATE}{key}")
         placeholders(spec)
         launcher = evolve(start.launcher, nice=max(_NICE, start.launcher.nice))
         work = Work(launcher, start.kernel, await self.stub(), start.kvm, greet)
@@ -186,7 +199,7 @@ class Templates:
     ) -> Captured:
         spec = evolve(
             start.spec,
-            key=f"settled-{folder.stem}",
+            key=f"{_SETTLED}{folder.stem}",
             directory=folder,
             console=folder / "console.log",
             attachment=nowhere(start.spec.attachment),

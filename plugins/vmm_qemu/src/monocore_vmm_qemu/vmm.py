@@ -56,7 +56,7 @@ class QemuVmm:
         self._verdicts = Verdicts(host.state / "kvm.json", self._boot_id)
         self._machines: dict[str, QemuMachine] = {}
         self._starting: set[str] = set()
-        self._templates = Templates(host, options)
+        self._templates = Templates(host, options, self._records)
         self._spares = Spares(host.state / "spares", self._records)
         self._jailer = Jailer(host.security, host.cache, host.emit)
 
@@ -175,8 +175,9 @@ class QemuVmm:
             await machine.release()
 
     async def sweep(self) -> None:
-        """End the spares that processes left which are gone."""
+        """End the spares that processes left which are gone, and remove what they left of templates."""
         await asyncio.to_thread(self._spares.sweep)
+        await asyncio.to_thread(self._templates.sweep)
 
     async def aclose(self) -> None:
         """End machines that must not outlive us, and spares, and let the others run on."""
