@@ -128,7 +128,7 @@ def test_copies_of_a_sandbox(home: Home, sandbox: str) -> None:
 def test_checkpoints_of_a_sandbox(home: Home) -> None:
     script = "echo first > /mark; sleep 1; while :; do sleep 0.1; done"
     home.out("run", "-d", "--name", "kept", "-m", "96m", home.image, "sh", "-c", script)
-    home.out("exec", "kept", "sh", "-c", "until [ -e /mark ]; do sleep 0.1; done; echo second > /mark")
+    home.out("exec", "kept", "sh", "-c", "until [ -s /mark ]; do sleep 0.1; done; echo second > /mark")
     assert home.out("checkpoint", "create", "--leave-running", "kept", "one").strip() == "one"
     home.out("exec", "kept", "sh", "-c", "echo third > /mark")
     assert home.out("checkpoint", "create", "kept", "two").strip() == "two"
