@@ -18,14 +18,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve
 
 from monocore_core.assembly import Assembly, Blueprint, Clock
 from monocore_core.backends import Backends
 from monocore_core.config.values import AUTO, Settings
-from monocore_core.errors import InvalidInput, MonocoreError, NotFound, Unsupported
+from monocore_core.errors import InvalidInput, MonocoreError, NotFound, NothingFits, Unsupported
 from monocore_core.interfaces.image_source import ImageArchive, ImageSource
 from monocore_core.interfaces.provider import Interface
 from monocore_core.model.events import Event, Listener, Warned, ignore
@@ -168,9 +168,13 @@ class Engine:
         as a ``Warned`` event: the first sandbox will say so again.
         """
         request = SandboxRequest(image=str(image.digest), platform=image.config.platform)
-        with suppress(MonocoreError):  # of the plan
+        try:
             plan = self.plan(request, image)
             await self._roots.make_ahead(plan.layer_merger, image, new_key())
+        except NothingFits:
+            return
+        except MonocoreError as error:
+            self.listener(Warned(f"the root of {image.digest} could not be made: {error.brief}"))
 
     async def load(
         self, place: Reference, platform: Platform | None = None, names: tuple[Reference, ...] = ()

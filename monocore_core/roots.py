@@ -56,21 +56,19 @@ class Roots:
     async def make_ahead(self, merger: str, image: Image, lease: str) -> None:
         """Make the root of an image before its first sandbox asks for it; nothing, where sandboxes have roots of their own.
 
-        What stands against it is told as a ``Warned`` event: the first sandbox will say so again.
-
         Args:
             merger: that would make it.
             image: in the store.
             lease: key under which the image is held meanwhile.
+
+        Raises:
+            MonocoreError: as of the merger.
         """
         if self.backends.private_roots(merger):
             return
-        try:
-            opened = await self.backends.layer_merger(merger)
-            with self.store.lease(image, lease):
-                await opened.merge(root_key(image), image.layers)
-        except MonocoreError as error:
-            self.listener(Warned(f"the root of {image.digest} could not be made: {error.brief}"))
+        opened = await self.backends.layer_merger(merger)
+        with self.store.lease(image, lease):
+            await opened.merge(root_key(image), image.layers)
 
     async def sweep(self, plugins: Plugins) -> None:
         """Remove roots that no image and no sandbox needs; what cannot be removed is told as a ``Warned`` event."""

@@ -20,6 +20,7 @@ from monocore_vmm_qemu.swap import Look, looks, shared
 #: How many are kept.
 _KEPT = 4
 _Key = tuple[str, str]
+Files = tuple[tuple[Disk, tuple[Look, ...]], ...]
 
 
 def unsettled(spec: MachineSpec) -> str | None:
@@ -35,7 +36,7 @@ def name_of(shape: str, role: str) -> str:
     return f"{shape}-{hashlib.sha256(role.encode()).hexdigest()[:16]}"
 
 
-def files_of(spec: MachineSpec) -> tuple[tuple[Disk, tuple[Look, ...]], ...]:
+def files_of(spec: MachineSpec) -> Files:
     """The disks of a machine, and by what their files are told from others of the same name."""
     return tuple((disk, looks(disk)) for disk in spec.disks)
 
@@ -43,7 +44,7 @@ def files_of(spec: MachineSpec) -> tuple[tuple[Disk, tuple[Look, ...]], ...]:
 @frozen(eq=False)
 class _Kept:
     captured: Captured
-    files: tuple[tuple[Disk, tuple[Look, ...]], ...]
+    files: Files
 
 
 @define(eq=False)
@@ -69,10 +70,17 @@ class SettledTemplates:
         kept = self._kept.get((shape, spec.role))
         return kept is not None and kept.files == files_of(spec)
 
-    def keep(self, shape: str, spec: MachineSpec, captured: Captured) -> None:
-        """Have it, in place of the one that was not used for longest."""
-        self.drop(shape, spec.role)
-        self._kept[shape, spec.role] = _Kept(captured, files_of(spec))
+    def keep(self, shape: str, role: str, captured: Captured, files: Files) -> None:
+        """Have it, in place of the one that was not used for longest.
+
+        Args:
+            shape: of the template that it was a copy of.
+            role: of the machines that it serves.
+            captured: it.
+            files: as they were before it was set up with them.
+        """
+        self.drop(shape, role)
+        self._kept[shape, role] = _Kept(captured, files)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)[1].captured.close()
 

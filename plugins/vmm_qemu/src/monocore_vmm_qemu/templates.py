@@ -21,7 +21,7 @@ from monocore_vmm_qemu.image import Captured, blank
 from monocore_vmm_qemu.launch import Launcher
 from monocore_vmm_qemu.options import MIB, QemuOptions
 from monocore_vmm_qemu.records import Records
-from monocore_vmm_qemu.settled import SettledTemplates, name_of, unsettled
+from monocore_vmm_qemu.settled import SettledTemplates, files_of, name_of, unsettled
 from monocore_vmm_qemu.shape import identify, key_of, nowhere, template_of, unfit
 from monocore_vmm_qemu.shelf import Shelf
 
@@ -156,8 +156,9 @@ class Templates:
             with self._shelf.making(name_of(key, start.spec.role)) as folder:
                 if folder is None:
                     return "another process makes one for itself"
+                files = files_of(start.spec)
                 captured = await self._settle(start, image, folder, greet, settle)
-                self._settled.keep(key, start.spec, captured)
+                self._settled.keep(key, start.spec.role, captured, files)
         return None
 
     def settled(self, key: str, spec: MachineSpec) -> Captured | None:
