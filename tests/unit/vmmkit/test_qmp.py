@@ -37,9 +37,18 @@ async def greeted(pair: Pair, events: list[Message]) -> Qmp:
     ours, reader, writer = pair
     writer.write(GREETING)
     opening = asyncio.create_task(Qmp.open(ours, events.append))
-    assert b'"qmp_capabilities"' in await reader.readline()
-    writer.write(b'{"event": "EARLY", "data": {}}\n{"return": {}, "id": 1}\n')
+    number = asked_for(await reader.readline(), "qmp_capabilities")
+    writer.write(b'{"event": "EARLY", "data": {}}\n{"return": {}, "id": %d}\n' % number)
     return await opening
+
+
+def asked_for(line: bytes, command: str) -> int:
+    """The number of a request for a command."""
+    request = parse_message(line)
+    assert request["execute"] == command
+    number = request["id"]
+    assert isinstance(number, int)
+    return number
 
 
 async def test_answers_events_and_refusals(pair: Pair) -> None:
@@ -48,10 +57,12 @@ async def test_answers_events_and_refusals(pair: Pair) -> None:
     qmp = await greeted(pair, events)
     asked = asyncio.create_task(qmp.execute("query-status", {"a": 1}))
     refused = asyncio.create_task(qmp.execute("nonsense"))
-    assert await reader.readline() == b'{"execute": "query-status", "id": 2, "arguments": {"a": 1}}\n'
-    await reader.readline()
-    writer.write(b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": 3}\n')
-    writer.write(b'{"return": 9, "id": 77}\n{"return": {"running": true}, "id": 2}\n')
+    line = await reader.readline()
+    number = asked_for(line, "query-status")
+    assert parse_message(line)["arguments"] == {"a": 1}
+    other = asked_for(await reader.readline(), "nonsense")
+    writer.write(b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": %d}\n' % other)
+    writer.write(b'{"return": 9, "id": 77}\n{"return": {"running": true}, "id": %d}\n' % number)
     assert await asked == {"running": True}
     with pytest.raises(MachineError, match="no such command"):
         await refused
@@ -62,16 +73,41 @@ async def test_answers_events_and_refusals(pair: Pair) -> None:
         await qmp.execute("quit")
 
 
+@pytest.mark.parametrize(
+    "stray", [b'{"return": {"running": false}, "id": 3}\n', b'{"event": "RESUME"}\n', b"{}\n"]
+)
+async def test_what_was_meant_for_an_earlier_client_is_not_ours(pair: Pair, stray: bytes) -> None:
+    pair[2].write(stray * 3)
+    events: list[Message] = []
+    qmp = await greeted(pair, events)
+    assert [event["event"] for event in events] == ["EARLY"]
+    await qmp.aclose()
+
+
+async def test_two_clients_do_not_use_the_same_numbers(pair: Pair) -> None:
+    ours, theirs = socket.socketpair()
+    qmp = await greeted(pair, [])
+    reader, writer = await asyncio.open_unix_connection(sock=theirs)
+    again = await greeted((ours, reader, writer), [])
+    one, two = asyncio.create_task(qmp.execute("stop")), asyncio.create_task(again.execute("stop"))
+    assert asked_for(await pair[1].readline(), "stop") != asked_for(await reader.readline(), "stop")
+    for monitor, asked in ((qmp, one), (again, two)):
+        await monitor.aclose()
+        await asyncio.wait([asked])
+        assert isinstance(asked.exception(), MachineError)
+    writer.close()
+
+
 async def test_an_answered_command_does_not_take_another_ones_answer(pair: Pair) -> None:
     _, reader, writer = pair
     qmp = await greeted(pair, [])
     first = asyncio.create_task(qmp.execute("stop"))
     second = asyncio.create_task(qmp.execute("cont"))
-    await reader.readline()
-    await reader.readline()
-    writer.write(b'{"return": 1, "id": 2}\n')
+    stop = asked_for(await reader.readline(), "stop")
+    cont = asked_for(await reader.readline(), "cont")
+    writer.write(b'{"return": 1, "id": %d}\n' % stop)
     assert await first == 1
-    writer.write(b'{"return": 2, "id": 3}\n')
+    writer.write(b'{"return": 2, "id": %d}\n' % cont)
     assert await second == 2
     await qmp.aclose()
 
@@ -96,17 +132,26 @@ async def test_a_descriptor_is_handed_over(pair: Pair) -> None:
 
 def _takes_a_descriptor(server: socket.socket) -> int:
     server.sendall(GREETING)
-    server.recv(4096)
-    server.sendall(b'{"return": {}, "id": 1}\n')
+    server.sendall(b'{"return": {}, "id": %d}\n' % asked_for(server.recv(4096), "qmp_capabilities"))
     request, descriptors, _, _ = socket.recv_fds(server, 4096, 1)
-    assert request == b'{"execute": "getfd", "id": 2, "arguments": {"fdname": "state"}}\n'
-    server.sendall(b'{"return": {}, "id": 2}\n')
+    server.sendall(b'{"return": {}, "id": %d}\n' % asked_for(request, "getfd"))
+    assert parse_message(request)["arguments"] == {"fdname": "state"}
     return descriptors[0]
 
 
 @pytest.mark.parametrize(
     "words",
-    [b"", b"\n", b"[]\n", b"{}\n", b'{"QMP"', b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"x" * MAX_LINE * 2],
+    [
+        b"",
+        b"\n",
+        b"[]\n",
+        b"{}\n",
+        b"{}\n" * 100,
+        b'{"QMP"',
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+        b"x" * MAX_LINE * 2,
+    ],
 )
 async def test_what_is_no_greeting_is_refused(pair: Pair, words: bytes) -> None:
     ours, _, writer = pair
