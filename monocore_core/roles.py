@@ -44,7 +44,6 @@ def role_of(spec: MachineSpec, setup: GuestSetup) -> str:
     made = (UpperMemory, type(None))
     if (
         not common
-        or setup.tied
         or not isinstance(setup.upper, made)
         or not all(isinstance(mount, TmpfsMount) for mount in setup.mounts)
     ):
@@ -104,9 +103,9 @@ def settler(setup: GuestSetup, habit: Habit) -> Greeter:
 
 def renewal_of(setup: GuestSetup) -> GuestRenewal:
     """What makes the guest of a spare the sandbox that ``setup`` describes, whose role it has. Pure."""
-    return GuestRenewal(setup.time_ns, setup.entropy, setup.hostname, setup.network)
+    return GuestRenewal(setup.time_ns, setup.entropy, setup.hostname, setup.network, tied=setup.tied)
 
 
 def _nobody(setup: GuestSetup) -> GuestSetup:
-    """Without what makes it an individual. It has a name, so that the files are there in which its own will stand."""
-    return evolve(setup, entropy=b"", time_ns=0, hostname=_NAME, network=None)
+    """Without what makes it an individual, and tied to nobody. It has a name, so that the files are there in which its own will stand."""
+    return evolve(setup, entropy=b"", time_ns=0, hostname=_NAME, network=None, tied=False)

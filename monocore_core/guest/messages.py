@@ -88,6 +88,8 @@ def encode_renewal(renewal: GuestRenewal) -> bytes:
     parts.append(put(2, renewal.time_ns))
     if renewal.hostname:
         parts.append(put(3, renewal.hostname))
+    if renewal.tied:
+        parts.append(put(4, 1))
     if renewal.network is not None:
         parts.append(put(11, _network(renewal.network)))
     parts.append(put(12, int(renewal.other)))

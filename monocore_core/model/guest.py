@@ -91,6 +91,7 @@ class GuestRenewal:
         network: a new one, or None.
         other: it is another machine from now on: it needs entropy, and gets a machine id of its own.
         held: its processes do not go on yet, but at the next renewal.
+        tied: from here on it powers itself off when the host's end of the channel closes; else that is as it was.
     """
 
     time_ns: int
@@ -99,6 +100,7 @@ class GuestRenewal:
     network: GuestNetwork | None = None
     other: bool = False
     held: bool = False
+    tied: bool = False
 
 
 @frozen

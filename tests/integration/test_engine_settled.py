@@ -108,3 +108,18 @@ async def test_nothing_differs(image: str, tmp_path: Path, network: str, *, read
         differences = "\n".join(difflib.unified_diff(seen[0], other, n=0))
         assert not differences, f"number {number} differs:\n{differences}"
     assert not [event for event in events if isinstance(event, Warned)]
+
+
+async def test_those_of_a_library_begin_so_as_well(image: str, tmp_path: Path) -> None:
+    how: list[bool] = []
+    async with Engine.open(Settings(tmp_path / "home", Backends(vmm="vmm_qemu"))) as engine:
+        for number in range(4):
+            request = SandboxRequest(image, memory=192 * MIB, hostname=f"number{number}")
+            async with engine.sandbox(request) as sandbox:
+                assert isinstance(sandbox.machine, Settled)
+                how.append(sandbox.machine.settled)
+                process = await sandbox.exec(CommandRequest(args=("hostname",)))
+                assert await process.stdout.read(64) == b"number%d\n" % number
+                assert (await process.wait()).code == 0
+                await engine.preparer.settled()
+    assert how == [False, False, True, True]

@@ -57,7 +57,6 @@ def test_other_disks_and_other_mounts_are_other_roles(spec: MachineSpec, setup: 
     [
         (evolve(SPEC, disks=(ROOT, Disk("upper", Path("/d/upper"), readonly=False))), SETUP),
         (evolve(SPEC, shares=(Share("v", Path("/v")),)), SETUP),
-        (SPEC, evolve(SETUP, tied=True)),
         (SPEC, evolve(SETUP, root=RootShare("root"))),
         (SPEC, evolve(SETUP, upper=UpperDisk("upper"))),
         (SPEC, evolve(SETUP, mounts=(ShareMount("v", "/v"),))),
@@ -72,6 +71,13 @@ def test_a_network_is_no_part_of_a_role() -> None:
     connected = evolve(SETUP, network=network)
     assert role_of(evolve(SPEC, attachment=UserMode(network.mac)), connected) == role_of(SPEC, SETUP)
     assert renewal_of(connected).network == network
+
+
+def test_whether_it_ends_with_its_starter_is_no_part_of_a_role() -> None:
+    tied = evolve(SETUP, tied=True)
+    assert role_of(evolve(SPEC, foreground=True), tied) == role_of(SPEC, SETUP)
+    assert renewal_of(tied).tied
+    assert not renewal_of(SETUP).tied
 
 
 def test_the_renewal_has_all_that_the_role_has_not() -> None:

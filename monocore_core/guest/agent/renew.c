@@ -102,6 +102,8 @@ int renew_guest(struct span body, struct fault *f)
         return fail(f, F_STATE, 0, "a copy of a sandbox was given no entropy");
     if (become(&renewal.setup, renewal.other, f) < 0)
         return -1;
+    if (renewal.setup.tied)
+        is_tied = true;
     if (!renewal.held)
         freeze_leave();
     return 0;

@@ -297,6 +297,7 @@ static int renewal_field(struct renewal *r, uint16_t tag, struct span value, str
     case 1:
     case 2:
     case 3:
+    case 4:
     case 11:
         return setup_field(&r->setup, tag, value, f);
     case 12:

@@ -25,7 +25,7 @@ from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, Settled, SettlingVmm, StockingVmm
 from monocore_core.model.events import Began, Event, Warned
 from monocore_core.model.guest import GuestSetup, TmpfsMount
-from monocore_core.model.machine import MachineSpec, Spare
+from monocore_core.model.machine import MachineEnd, MachineSpec, Spare
 from monocore_core.model.network import Tap, UserMode
 from monocore_core.model.oci import ImageConfig, Platform
 from monocore_core.model.rootfs import DiskFormat
@@ -219,6 +219,22 @@ async def test_each_copy_is_given_a_network_of_its_own(world: World) -> None:
                 assert f"192.0.2.9\tfriend{number}\n" in files
                 assert "nobody" not in files
                 assert ".monocore" not in files
+    assert not world.left()
+
+
+async def test_a_copy_is_tied_when_it_is_told_so(world: World) -> None:
+    async with world.vmm() as vmm:
+        spec, setup = world.of_role()
+        await prepared(vmm, spec, setup)
+        mine = evolve(world.of_role()[0], foreground=True)
+        async with started(vmm, mine) as machine:
+            assert is_settled(machine)
+            async with connected(machine) as guest:
+                await guest.release(renewal_of(setup))
+            async with connected(machine) as guest:  # it was tied to nobody
+                await guest.release(renewal_of(evolve(setup, tied=True)))
+            async with asyncio.timeout(PATIENCE):
+                assert (await machine.wait()).end is MachineEnd.SHUTDOWN
     assert not world.left()
 
 
