@@ -95,6 +95,7 @@ def settler(setup: GuestSetup, habit: Habit) -> Greeter:
             await guest.setup(evolve(_nobody(setup), entropy=os.urandom(ENTROPY), time_ns=time.time_ns()))
             if (process := habit.process()) is not None:
                 await guest.warm(process)
+            await guest.stand_by()
         finally:
             await guest.aclose()
 

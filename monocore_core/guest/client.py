@@ -139,6 +139,14 @@ class Guest:
         """
         await self._call(Kind.REHEARSE, encode_spawn(spec))
 
+    async def stand_by(self) -> None:
+        """Have a guest that is set up fork the process that will run what :meth:`spawn` asks for first, if that wants no terminal. A repeat does nothing.
+
+        Raises:
+            GuestError: it could not be made, or the guest is gone.
+        """
+        await self._call(Kind.REHEARSE, b"")
+
     async def rehearse(self) -> None:
         """Have a copy of a template do once, for nothing, what :meth:`setup` and :meth:`spawn` will have it do; the next time is quicker.
 

@@ -202,6 +202,10 @@ int spec_parse(struct span body, struct spec *spec, struct fault *f);
 void spec_free(struct spec *spec);
 /* Becomes the program, or writes a fault to `report` and exits. Descriptors: what becomes 0, 1, 2. */
 _Noreturn void child_run(const struct spec *spec, const int fds[3], int report);
+/* Its steps: what is the same for every program; the rest, which returns when nothing could be run; the end of that. */
+int child_begin(const int fds[3], bool terminal, struct fault *f);
+void child_become(const struct spec *spec, struct fault *f);
+_Noreturn void child_failed(int report, const struct fault *f);
 /* The folders in which a command is looked up that has no slash, and the next path of one in them; false: there is none. */
 const char *search_path(char **env);
 bool search_next(const char **rest, const char *name, char *full, size_t size);
@@ -304,6 +308,7 @@ void renew_rehearse(void);        /* for nothing; it counts for no renewal */
 
 /* What this guest is from here on, from RELEASE's body, and then its processes go on, or wait for the next one. */
 int renew_guest(struct span body, struct fault *f);
+void renew_clear(void); /* before it, so that its memory is there */
 
 /* ---- rehearse.c: spares ---- */
 
@@ -313,6 +318,10 @@ int rehearse(struct fault *f);
 /* ---- warm.c: what a process, as of SPAWN, reads to begin, in a guest that is set up and waits ---- */
 
 int warm(struct span body, struct fault *f);
+
+/* ---- standby.c: a child that waits in a guest that is set up for the first SPAWN ---- */
+
+int standby_make(struct fault *f); /* a repeat does nothing */
 
 /* ---- freeze.c ---- */
 

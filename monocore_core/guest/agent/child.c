@@ -270,13 +270,19 @@ static void exec_fault(const char *name, struct fault *f)
     }
 }
 
-static int prepare(const struct spec *spec, const int fds[3], struct user *user, struct fault *f)
+int child_begin(const int fds[3], bool terminal, struct fault *f)
 {
     setsid();
-    if (set_descriptors(fds, spec->terminal) < 0)
+    if (set_descriptors(fds, terminal) < 0)
         return fail(f, F_SYSTEM, errno, "cannot set descriptors up");
     reset_oom();
     umask(022);
+    reset_signals();
+    return 0;
+}
+
+static int prepare(const struct spec *spec, struct user *user, struct fault *f)
+{
     if (user_find(spec->user, user, f) < 0)
         return -1;
     if (spec->terminal)
@@ -286,20 +292,30 @@ static int prepare(const struct spec *spec, const int fds[3], struct user *user,
     return become(user, f);
 }
 
+void child_become(const struct spec *spec, struct fault *f)
+{
+    struct user user;
+    if (prepare(spec, &user, f) < 0)
+        return;
+    char **env = with_home(spec, &user);
+    execute(spec->argv, env);
+    exec_fault(spec->argv[0], f);
+}
+
+void child_failed(int report, const struct fault *f)
+{
+    signal(SIGPIPE, SIG_IGN);
+    (void)!write(report, f, sizeof *f);
+    _exit(127);
+}
+
 void child_run(const struct spec *spec, const int fds[3], int report)
 {
     struct fault f = {.code = 0};
-    struct user user;
     int pipe = fcntl(report, F_DUPFD_CLOEXEC, 20);
     if (pipe < 0)
         _exit(126);
-    if (prepare(spec, fds, &user, &f) == 0) {
-        char **env = with_home(spec, &user);
-        reset_signals();
-        execute(spec->argv, env);
-        exec_fault(spec->argv[0], &f);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    (void)!write(pipe, &f, sizeof f);
-    _exit(127);
+    if (child_begin(fds, spec->terminal, &f) == 0)
+        child_become(spec, &f);
+    child_failed(pipe, &f);
 }

@@ -208,7 +208,7 @@ static int carry_out(uint8_t kind, uint32_t id, struct span body, struct fault *
     case K_SET_TIME:
         return do_time(id, body, f);
     case K_REHEARSE:
-        if ((is_set_up ? warm(body, f) : rehearse(f)) < 0)
+        if ((!is_set_up ? rehearse(f) : body.size ? warm(body, f) : standby_make(f)) < 0)
             return -1;
         send_done(id, NULL);
         return 0;

@@ -13,17 +13,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-static bool make_pipe(int *ours, int *theirs, bool we_read)
-{
-    int fds[2];
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return false;
-    *ours = fds[we_read ? 0 : 1];
-    *theirs = fds[we_read ? 1 : 0];
-    fcntl(*ours, F_SETFL, fcntl(*ours, F_GETFL) | O_NONBLOCK);
-    return true;
-}
-
 static int make_terminal(struct op *op, const struct spec *spec, int fds[3])
 {
     int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
@@ -72,6 +61,23 @@ static void close_all(const int fds[3])
             close(fds[i]);
 }
 
+/* Fork it, with pipes or a terminal. */
+static void start(struct op *op, const struct spec *spec, struct fault *f)
+{
+    int fds[3] = {-1, -1, -1}, report = -1;
+    int result = spec->terminal ? make_terminal(op, spec, fds) : make_pipes(op, spec, fds);
+    if (result < 0 || !make_pipe(&op->error_fd, &report, true)) {
+        fail(f, F_SYSTEM, errno, "cannot make %s for the process", spec->terminal ? "a terminal" : "pipes");
+    } else if ((op->pid = fork()) == 0) {
+        child_run(spec, fds, report);
+    } else if (op->pid < 0) {
+        fail(f, F_SYSTEM, errno, "cannot fork");
+    }
+    close_all(fds);
+    if (report >= 0)
+        close(report);
+}
+
 int op_spawn(uint32_t id, struct span body, struct fault *f)
 {
     struct spec spec = {.rows = 24};
@@ -86,18 +92,8 @@ int op_spawn(uint32_t id, struct span body, struct fault *f)
     }
     op->keep = spec.keep;
     memcpy(op->label, spec.label, sizeof op->label);
-    int fds[3] = {-1, -1, -1}, report = -1;
-    int result = spec.terminal ? make_terminal(op, &spec, fds) : make_pipes(op, &spec, fds);
-    if (result < 0 || !make_pipe(&op->error_fd, &report, true)) {
-        fail(f, F_SYSTEM, errno, "cannot make %s for the process", spec.terminal ? "a terminal" : "pipes");
-    } else if ((op->pid = fork()) == 0) {
-        child_run(&spec, fds, report);
-    } else if (op->pid < 0) {
-        fail(f, F_SYSTEM, errno, "cannot fork");
-    }
-    close_all(fds);
-    if (report >= 0)
-        close(report);
+    if (!standby_take(op, body, &spec))
+        start(op, &spec, f);
     if (!op->terminal && op->in.fd < 0)
         op->in.ended = true;
     if (f->code)
@@ -120,11 +116,7 @@ static _Noreturn void helper(job *run, const void *argument, int fd, int report,
     report = dup2(fcntl(report, F_DUPFD, 1000), 4);
     if (high >= 0)
         dup2(high, HELPER_KEPT);
-    for (int other = first; other < 65536 && other < (int)sysconf(_SC_OPEN_MAX); other++)
-        if (syscall(SYS_close_range, first, ~0U, 0) == 0)
-            break;
-        else
-            close(other);
+    close_from(first);
     signal(SIGPIPE, SIG_IGN);
     sigset_t none;
     sigemptyset(&none);

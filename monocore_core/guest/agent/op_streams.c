@@ -2,11 +2,35 @@
 #include "ops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
+
+/* ---- descriptors ---- */
+
+bool make_pipe(int *ours, int *theirs, bool we_read)
+{
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return false;
+    *ours = fds[we_read ? 0 : 1];
+    *theirs = fds[we_read ? 1 : 0];
+    fcntl(*ours, F_SETFL, fcntl(*ours, F_GETFL) | O_NONBLOCK);
+    return true;
+}
+
+void close_from(int first)
+{
+    for (int other = first; other < 65536 && other < (int)sysconf(_SC_OPEN_MAX); other++)
+        if (syscall(SYS_close_range, first, ~0U, 0) == 0)
+            break;
+        else
+            close(other);
+}
 
 /* ---- output ---- */
 

@@ -1,4 +1,4 @@
-/* What the files of operations share: kept.c below op_streams.c below ops.c; op_start.c and dial.c above all. */
+/* What the files of operations share: kept.c below op_streams.c below ops.c below standby.c; op_start.c and dial.c above all. */
 #pragma once
 
 #include "agent.h"
@@ -12,11 +12,17 @@ void kept_copy(const struct kept *k, size_t from, uint8_t *to, size_t size);
 void kept_drop(struct kept *k, size_t size); /* from the beginning */
 
 /* op_streams.c */
+bool make_pipe(int *ours, int *theirs, bool we_read);
+void close_from(int first); /* every descriptor from there on */
 void stream_close(struct stream *s);
 void op_end_output(struct op *op, int i);
 bool op_pump_output(struct op *op, int i);
 bool op_pump_input(struct op *op);
 void op_close_input(struct op *op, bool say);
+
+/* standby.c */
+/* The child that waits, told what it is and with its pipes; false: there is none, or it cannot be that and is ended. */
+bool standby_take(struct op *op, struct span body, const struct spec *spec);
 
 /* dial.c */
 void dial_event(struct op *op, bool timed_out); /* of one that is not connected yet */

@@ -91,10 +91,16 @@ static int become(const struct setup *setup, bool other, struct fault *f)
     return result < 0 ? -1 : net_reconfigure(setup, f);
 }
 
+static struct renewal renewal;
+
+void renew_clear(void)
+{
+    memset(&renewal, 0, offsetof(struct renewal, setup.mounts)); /* it has none, and each of the hosts begins anew */
+}
+
 int renew_guest(struct span body, struct fault *f)
 {
-    static struct renewal renewal;
-    memset(&renewal, 0, offsetof(struct renewal, setup.mounts)); /* it has none, and each of the hosts begins anew */
+    renew_clear();
     renewed = false;
     if (setup_parse_renewal(body, &renewal, f) < 0)
         return -1;

@@ -13,7 +13,7 @@ import pytest
 
 from monocore_core.errors import GuestError
 from monocore_core.guest.client import Guest
-from monocore_core.guest.wire import Kind
+from monocore_core.guest.wire import Kind, put
 from monocore_core.model.guest import ProcessSpec
 from monocore_core.testing.processes import settled
 
@@ -106,7 +106,7 @@ async def test_what_is_not_there_is_not_missed_and_what_is_no_program_harms_nobo
     for name in ("absent", "pipe", "folder", "loop", "empty", "itself"):
         await guest.warm(program(tmp_path, name))
     with pytest.raises(GuestError, match="no command"):
-        await guest._call(Kind.REHEARSE, b"")  # pyright: ignore[reportPrivateUsage] - no caller sends that
+        await guest._call(Kind.REHEARSE, put(3, "/"))  # pyright: ignore[reportPrivateUsage] - no caller sends that
 
 
 async def test_programs_of_any_bytes(guest: Guest, tmp_path: Path) -> None:
