@@ -5,6 +5,7 @@ An image's sandboxes share a root, unless their merger makes one for each (:meth
 
 from __future__ import annotations
 
+import secrets
 from contextlib import AsyncExitStack
 
 from attrs import frozen
@@ -53,13 +54,12 @@ class Roots:
             stack.push_async_callback(opened.remove, self.key_of(merger, image, sandbox))
         return await self.find(merger, image, sandbox)
 
-    async def make_ahead(self, merger: str, image: Image, lease: str) -> None:
+    async def make_ahead(self, merger: str, image: Image) -> None:
         """Make the root of an image before its first sandbox asks for it; nothing, where sandboxes have roots of their own.
 
         Args:
             merger: that would make it.
-            image: in the store.
-            lease: key under which the image is held meanwhile.
+            image: in the store, and held meanwhile.
 
         Raises:
             MonocoreError: as of the merger.
@@ -67,7 +67,7 @@ class Roots:
         if self.backends.private_roots(merger):
             return
         opened = await self.backends.layer_merger(merger)
-        with self.store.lease(image, lease):
+        with self.store.lease(image, secrets.token_hex(6)):
             await opened.merge(root_key(image), image.layers)
 
     async def sweep(self, plugins: Plugins) -> None:

@@ -9,7 +9,7 @@ from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.doctor_checks import Check, State, backend_checks, host_checks, plugin_checks
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.reach import only_here
 from monocore_core.cli.render import print_json
 from monocore_core.config.values import Settings
@@ -64,10 +64,10 @@ def examine(options: Globals) -> tuple[list[Check], bool]:
 
 
 async def _survey(settings: Settings, found: Plugins) -> tuple[list[Check], Check]:
-    async with open_engine(settings, plugins=found) as engine:
-        backends = backend_checks(engine.survey())
+    async with open_supply(settings, plugins=found) as supply:
+        backends = backend_checks(supply.survey())
         try:
-            return backends, _verdict(engine.plan(SandboxRequest(image=EXAMPLE)))
+            return backends, _verdict(supply.plan(SandboxRequest(image=EXAMPLE)))
         except NothingFits as error:
             return backends, _failed("verdict", error)
 

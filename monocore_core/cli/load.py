@@ -8,17 +8,17 @@ from monocore_core.cli import faraway
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.progress import PullProgress
 from monocore_core.cli.reach import remote_of
 from monocore_core.cli.signals import Signals, run_interruptibly
 from monocore_core.cli.terminal import STDIN, is_terminal
-from monocore_core.engine import Engine
 from monocore_core.errors import InvalidInput
 from monocore_core.model.image import Image
 from monocore_core.model.oci import Platform
 from monocore_core.reference import Reference, parse_reference
+from monocore_core.supply import Supply
 
 _INPUT = "/dev/stdin"
 _LAYOUT = ("oci-layout", "index.json", "manifest.json")
@@ -71,9 +71,9 @@ def main(words: list[str], options: Globals) -> int:
     async def load(signals: Signals) -> int:
         del signals
         with PullProgress(quiet=parsed.quiet, verb="Loading") as progress:
-            async with open_engine(settings, progress) as engine:
-                place = place_of(engine, parsed.input, rootfs=parsed.rootfs)
-                async for image, given in engine.load(place, platform, names):
+            async with open_supply(settings, progress) as supply:
+                place = place_of(supply, parsed.input, rootfs=parsed.rootfs)
+                async for image, given in supply.load(place, platform, names):
                     progress.close()
                     _say(image, given)
         return 0
@@ -81,9 +81,9 @@ def main(words: list[str], options: Globals) -> int:
     return run_interruptibly(load)
 
 
-def place_of(engine: Engine, text: str | None, *, rootfs: bool) -> Reference:
+def place_of(supply: Supply, text: str | None, *, rootfs: bool) -> Reference:
     """What the input is: as it says by a scheme, or as it looks."""
-    if text is not None and (found := engine.local_reference(text)) is not None:
+    if text is not None and (found := supply.local_reference(text)) is not None:
         return found
     path = Path.cwd() / (_INPUT if text in (None, "-") else text or "")
     scheme = "rootfs" if rootfs else "oci-archive"

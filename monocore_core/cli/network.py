@@ -10,7 +10,7 @@ from monocore_core.cli.actions import act
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean, for_each, warn
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.reach import api_of, remote_of
 from monocore_core.cli.render import Json, print_json, print_table
 from monocore_core.client.api import target
@@ -119,9 +119,9 @@ def _there(remote: Remote) -> list[_Found]:
 
 
 async def _ask(options: Globals) -> list[_Found]:
-    async with open_engine(settings_for(options), _warn) as engine:
-        names = {lease.key: lease.name for lease in engine.store.leases()}
-        return [(backend, status, names.get(status.key, "")) for backend, status in await engine.networks()]
+    async with open_supply(settings_for(options), _warn) as supply:
+        names = {lease.key: lease.name for lease in supply.store.leases()}
+        return [(backend, status, names.get(status.key, "")) for backend, status in await supply.networks()]
 
 
 def _warn(event: Event) -> None:

@@ -11,7 +11,7 @@ from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.networking import network_of
 from monocore_core.cli.networks import add_network
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.render import human_size, print_json, print_table
 from monocore_core.cli.values import parse_size
@@ -52,9 +52,9 @@ def main(words: list[str], options: Globals) -> int:
         return _all(request, settings, json=parsed.json)
 
     async def decide() -> tuple[Plan, Image | None]:
-        async with open_engine(settings) as engine:
-            found = engine.store.resolve_image(request.image, request.platform, parse=engine.reference)
-            return engine.plan(request, found), found
+        async with open_supply(settings) as supply:
+            found = supply.store.resolve_image(request.image, request.platform, parse=supply.reference)
+            return supply.plan(request, found), found
 
     plan, image = asyncio.run(decide())
     if parsed.json:
@@ -67,9 +67,9 @@ def main(words: list[str], options: Globals) -> int:
 
 def _all(request: SandboxRequest, settings: Settings, *, json: bool) -> int:
     async def judge() -> tuple[Combination, ...]:
-        async with open_engine(settings) as engine:
-            found = engine.store.resolve_image(request.image, request.platform, parse=engine.reference)
-            return engine.combinations(request, found)
+        async with open_supply(settings) as supply:
+            found = supply.store.resolve_image(request.image, request.platform, parse=supply.reference)
+            return supply.combinations(request, found)
 
     pairs = asyncio.run(judge())
     if json:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from monocore_core.cli.arguments import Parser, add_globals
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.render import print_json, print_table
 from monocore_core.errors import MonocoreError
 from monocore_core.inventory import plugins_details
@@ -49,8 +49,8 @@ def survey(found: Plugins, options: Globals) -> tuple[Sequence[Offer], MonocoreE
     """Every backend with its probe's word; or none, and why the configuration does not let us ask."""
 
     async def ask() -> tuple[Offer, ...]:
-        async with open_engine(settings_for(options), plugins=found) as engine:
-            return engine.survey()
+        async with open_supply(settings_for(options), plugins=found) as supply:
+            return supply.survey()
 
     try:
         return asyncio.run(ask()), None

@@ -6,7 +6,7 @@ from monocore_core.cli import faraway
 from monocore_core.cli.arguments import Parser, Value, add_backends, add_globals, backend_overrides
 from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.progress import PullProgress
 from monocore_core.cli.reach import remote_of
@@ -41,11 +41,11 @@ def main(words: list[str], options: Globals) -> int:
     async def pull(signals: Signals) -> int:
         del signals
         with PullProgress(quiet=parsed.quiet) as progress:
-            async with open_engine(settings, progress) as engine:
-                image = await engine.pull(parsed.image, platform)
-                await engine.assemble(image)
+            async with open_supply(settings, progress) as supply:
+                image = await supply.pull(parsed.image, platform)
+                await supply.assemble(image)
                 progress.finished()
-                name = str(engine.reference(parsed.image))
+                name = str(supply.reference(parsed.image))
         print(clean(name if name in image.references or not image.references else image.references[0]))
         return 0
 

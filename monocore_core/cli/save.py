@@ -16,16 +16,16 @@ from typing import BinaryIO
 from monocore_core.cli import faraway
 from monocore_core.cli.arguments import Parser, Value, add_globals
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.parts import parse_platform
 from monocore_core.cli.reach import remote_of
 from monocore_core.cli.signals import ending_signals_raise
 from monocore_core.cli.terminal import STDOUT, is_terminal
-from monocore_core.engine import Engine
 from monocore_core.errors import InvalidInput, NotFound, StorageError
 from monocore_core.model.oci import Platform
 from monocore_core.store.compress import Compression
 from monocore_core.store.export import Chosen, export_images
+from monocore_core.supply import Supply
 
 
 def main(words: list[str], options: Globals) -> int:
@@ -67,10 +67,10 @@ def main(words: list[str], options: Globals) -> int:
     platform: Platform = parsed.platform or Platform.host()
 
     async def save() -> None:
-        async with open_engine(settings_for(options)) as engine:
-            chosen = [_choose(engine, text, platform) for text in parsed.images]
+        async with open_supply(settings_for(options)) as supply:
+            chosen = [_choose(supply, text, platform) for text in parsed.images]
             with ending_signals_raise(), _sink(parsed.output) as sink:
-                export_images(engine.store, chosen, sink, parsed.compress)
+                export_images(supply.store, chosen, sink, parsed.compress)
 
     asyncio.run(save())
     return 0
@@ -83,12 +83,12 @@ def _compression(text: str) -> Compression:
         raise InvalidInput(f"{text!r} is no compression", hint=f"one of {', '.join(Compression)}") from error
 
 
-def _choose(engine: Engine, text: str, platform: Platform) -> Chosen:
-    image = engine.store.resolve_image(text, platform, parse=engine.reference)
+def _choose(supply: Supply, text: str, platform: Platform) -> Chosen:
+    image = supply.store.resolve_image(text, platform, parse=supply.reference)
     if image is None:
         raise NotFound(f"image {text!r} is not in the store", hint="monocore images lists them")
     try:
-        reference = engine.reference(text)
+        reference = supply.reference(text)
     except InvalidInput:  # an id
         return Chosen(image)
     return Chosen(image, (reference,) if str(reference) in image.references else ())

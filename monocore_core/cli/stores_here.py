@@ -10,10 +10,9 @@ from attrs import define, field, frozen
 
 from monocore_core.cli.failures import warn
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.stores import Images, Volumes
 from monocore_core.client.tables import Table
-from monocore_core.engine import Engine
 from monocore_core.errors import Conflict, NotFound
 from monocore_core.inventory import image_details, image_summary, volume_details
 from monocore_core.model.events import Event, Warned
@@ -21,6 +20,7 @@ from monocore_core.model.oci import Platform
 from monocore_core.store import Store
 from monocore_core.store.gc import Reclaimed
 from monocore_core.store.images import Removed
+from monocore_core.supply import Supply
 
 #: Seconds that what a sandbox leaves behind its end may take, and between two looks.
 _SETTLING, _PAUSE = 1.0, 0.05
@@ -30,11 +30,11 @@ def with_images_here(options: Globals, work: Callable[[Images], int]) -> int:
     """As :func:`.stores.with_images`."""
 
     async def run() -> int:
-        async with open_engine(settings_for(options), _tell) as engine:
-            images = _Images(engine)
+        async with open_supply(settings_for(options), _tell) as supply:
+            images = _Images(supply)
             status = work(images)
             if images.changed:
-                await engine.sweep_roots()
+                await supply.sweep_roots()
             return status
 
     return asyncio.run(run())
@@ -50,15 +50,15 @@ def with_volumes_here(options: Globals, work: Callable[[Volumes], int]) -> int:
 class _Images:
     """Attributes: changed: whether anything was removed."""
 
-    engine: Engine
+    supply: Supply
     changed: bool = field(default=False, init=False)
 
     def all(self) -> list[Table]:
-        return [image_summary(image) for image in self.engine.store.images()]
+        return [image_summary(image) for image in self.supply.store.images()]
 
     def details(self, name: str, platform: Platform | None) -> Table:
-        found = self.engine.store.resolve_image(
-            name, platform or Platform.host(), parse=self.engine.reference
+        found = self.supply.store.resolve_image(
+            name, platform or Platform.host(), parse=self.supply.reference
         )
         if found is None:
             raise NotFound(f"image {name!r} is not in the store", hint="monocore images lists them")
@@ -66,11 +66,11 @@ class _Images:
 
     def remove(self, name: str, *, force: bool) -> Table:
         self.changed = True
-        return _removal(*self.engine.store.remove_image(name, force=force, parse=self.engine.reference))
+        return _removal(*self.supply.store.remove_image(name, force=force, parse=self.supply.reference))
 
     def prune(self, *, everything: bool) -> Table:
         self.changed = True
-        return _removal(*self.engine.store.prune(all_unused=everything))
+        return _removal(*self.supply.store.prune(all_unused=everything))
 
 
 @frozen

@@ -8,7 +8,7 @@ from attrs import asdict
 
 from monocore_core.cli.arguments import Parser, UsageError, add_globals
 from monocore_core.cli.globals import Globals
-from monocore_core.cli.opening import open_engine, settings_for
+from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.render import human_size, print_json, print_table
 from monocore_core.store import DiskUsage
 
@@ -27,8 +27,8 @@ def main(words: list[str], options: Globals) -> int:
     settings = settings_for(options)
 
     async def measure() -> DiskUsage:
-        async with open_engine(settings) as engine:
-            return await asyncio.to_thread(engine.store.disk_usage)
+        async with open_supply(settings) as supply:
+            return await asyncio.to_thread(supply.store.disk_usage)
 
     usage = asyncio.run(measure())
     if parsed.json:

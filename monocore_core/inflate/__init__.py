@@ -11,6 +11,7 @@ from monocore_core.inflate.layers import (
     SniffingInflater,
     ZstdInflater,
     is_zeros,
+    keep_memory,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "SniffingInflater",
     "ZstdInflater",
     "is_zeros",
+    "keep_memory",
 ]

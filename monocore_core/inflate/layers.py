@@ -39,6 +39,15 @@ MAX_MEMBERS = 1_000_000
 _MANY, _SMALL_WINDOW = 64, 64 * 1024
 
 
+def keep_memory() -> None:
+    """Have freed blocks' memory kept for the next ones: given back to the kernel, its pages are cleared anew each time, which takes as long as inflating.
+
+    glibc gives back what is larger than a threshold, and raises that, once, to the size of what it gives back (mallopt(3), M_MMAP_THRESHOLD).
+    Other C libraries are not told anything.
+    """
+    bytes(8 * BLOCK)
+
+
 def is_zeros(block: bytes | memoryview) -> bool:
     """Whether it is a whole block of zeros, which may become a hole of a file. A view is one of what is as large as a block."""
     whole = block.obj if isinstance(block, memoryview) else block  # views would be compared byte by byte

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from monocore_core.errors import Corrupt, LimitExceeded
-from monocore_core.inflate import BLOCK, Inflater, SniffingInflater
+from monocore_core.inflate import BLOCK, Inflater, SniffingInflater, keep_memory
 
 HEAD: Final = struct.Struct(">BI")
 DATA, BLOCK_OF, END, READY, CORRUPT, TOO_MUCH = range(6)
@@ -118,6 +118,7 @@ def main() -> None:
 
         fresh = ArchiveInflater
     source, target, emptied, taken, memory = map(int, sys.argv[1:6])
+    keep_memory()
     try:
         Served(source, target, emptied, taken, memory).serve(fresh)
     except BrokenPipeError:  # nobody wants it any more

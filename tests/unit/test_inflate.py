@@ -1,8 +1,11 @@
 """Decompression: any split of any concatenation gives the same bytes as the standard library; blocks stay small."""
 
 import gzip
+import platform
 import random
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
@@ -129,3 +132,28 @@ def test_without_isal_zlib_does_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     assert run(data, [1000, 7]) == content + b"tail"
     with pytest.raises(Corrupt, match="damaged"):
         run(data[:50] + b"\xff" * 50 + data[100:])
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other C libraries keep memory by rules of their own"
+)
+def test_the_memory_of_blocks_is_used_again(tmp_path: Path) -> None:
+    piece = bytes(random.Random(1).choices(b"abcdef", weights=(9, 3, 1, 1, 1, 1), k=1 << 20))
+    packed = tmp_path / "layer.gz"
+    packed.write_bytes(gzip.compress(b"".join(piece[i:] + piece[:i] for i in range(32)), 1))
+    program = """
+import resource, sys
+from monocore_core.inflate import SniffingInflater, keep_memory
+keep_memory()
+inflater, size = SniffingInflater(), 0
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+with open(sys.argv[1], "rb") as stream:
+    while data := stream.read(512 * 1024):
+        size += sum(map(len, inflater.feed(data)))
+print(size, (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize())
+"""
+    argv = [sys.executable, "-c", program, str(packed)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    size, fresh = map(int, done.stdout.split())
+    assert size == 32 << 20
+    assert fresh < size / 2  # each byte of output in a fresh page, where nothing is kept
