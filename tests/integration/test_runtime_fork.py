@@ -9,7 +9,7 @@ from attrs import evolve
 
 from monocore_core.config.values import Settings
 from monocore_core.errors import Conflict, LimitExceeded, Unsupported
-from monocore_core.interfaces.vmm import PausableMachine
+from monocore_core.interfaces.vmm import PausableMachine, Settled
 from monocore_core.model.guest import GuestRenewal
 from monocore_core.model.record import SandboxOrder, SandboxRecord, SandboxState
 from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, SandboxRequest
@@ -155,3 +155,22 @@ async def test_a_daemon_that_dies_meanwhile_leaves_it_to_the_next_one(home: Path
         assert found.state is SandboxState.RUNNING
         await line_of(later, found, logged(later, found).count(b"\n") + 3)
         await later.remove("held", force=True)
+
+
+async def test_one_that_was_set_up_before_and_has_run_nothing_yet(sandboxes: Sandboxes, image: str) -> None:
+    engine = await sandboxes.engines.base()
+    request = SandboxRequest(image, memory=128 * MIB, pull=PullPolicy.NEVER)
+    for name in ("plain", "second"):
+        await sandboxes.start(sandboxes.create(SandboxOrder(evolve(request, name=name))).id)
+        await engine.preparer.settled()
+    life = await sandboxes.start(sandboxes.create(SandboxOrder(evolve(request, name="settled"))).id)
+    machine = life.sandbox.machine
+    assert isinstance(machine, Settled)
+    assert machine.settled  # a process waits in it for its first command
+    copies = await fork(sandboxes, "settled", 2, "copy", sandboxes.create)
+    again = (await fork(sandboxes, "copy-1", 1, "", sandboxes.create))[0]
+    for record in (life.record, *copies, again):
+        for _ in range(2):  # the first is what has waited, the other is forked
+            assert await content(sandboxes, record, "hostname") == f"{record.id}\n".encode()
+    drawn = {await content(sandboxes, each, "sh", "-c", "head -c 9 /dev/urandom | md5sum") for each in copies}
+    assert len(drawn) == 2
