@@ -64,7 +64,7 @@ def split(argv: list[str]) -> tuple[list[str], str]:
         (
             "amd64",
             False,
-            "-machine microvm,acpi=off -accel tcg,thread=multi,tb-size=64 -cpu max,svm=off,vmx=off",
+            "-machine microvm,acpi=off -accel tcg,thread=multi,tb-size=64 -cpu max,svm=off,vmx=off,erms=off,fsrm=off",
             0,
             1,
         ),
@@ -93,8 +93,9 @@ def test_whole_line(architecture: str, *, kvm: bool, machine: str, serial: int, 
 def test_virtualisation_is_shown_to_those_alone_who_ask(*, kvm: bool, model: str) -> None:
     hidden = command_line(SPEC, evolve(FACTS, kvm=kvm))
     shown = command_line(SPEC, evolve(FACTS, kvm=kvm, nested=True))
-    assert hidden[hidden.index("-cpu") + 1] == f"{model},svm=off,vmx=off"
-    assert shown[shown.index("-cpu") + 1] == model
+    strings = "" if kvm else ",erms=off,fsrm=off"
+    assert hidden[hidden.index("-cpu") + 1] == f"{model},svm=off,vmx=off{strings}"
+    assert shown[shown.index("-cpu") + 1] == f"{model}{strings}"
 
 
 def test_an_emulated_guest_is_told_the_speed_of_its_clock() -> None:

@@ -181,13 +181,22 @@ def _machine(spec: MachineSpec, facts: Facts) -> list[str]:
         return ["-machine", board, "-accel", "kvm", "-cpu", _processor("host", spec, facts)]
     threads = "multi" if facts.multithreaded else "single"
     accel = f"tcg,thread={threads},tb-size={facts.translation_cache}"
-    return ["-machine", board, "-accel", accel, "-cpu", _processor("max", spec, facts)]
+    return ["-machine", board, "-accel", accel, "-cpu", _processor("max", spec, facts) + _slower(spec)]
 
 
 def _processor(model: str, spec: MachineSpec, facts: Facts) -> str:
     """The model, without the virtualisation instructions unless they are asked for: a guest's kernel that finds them offers /dev/kvm."""
     hides = spec.architecture == "amd64" and not facts.nested
     return f"{model},svm=off,vmx=off" if hides else model
+
+
+def _slower(spec: MachineSpec) -> str:
+    """Without what the emulated processor says of itself and is not: fast at strings of bytes (``erms``, ``fsrm``).
+
+    It takes them byte by byte (QEMU 7.2 goes through a loop of its own for each). Who does not believe it takes eight at a time, or thirty-two: the kernel for every page
+    that it clears and for all that is read and written, C libraries from some KiB on.
+    """
+    return ",erms=off,fsrm=off" if spec.architecture == "amd64" else ""
 
 
 def _bus(spec: MachineSpec, slot: int) -> str:
