@@ -170,7 +170,10 @@ static int become(const struct user *user, struct fault *f)
 {
     if (test_mode && geteuid() != 0)
         return 0;
-    if (setgroups(user->group_count, user->groups) < 0 || setgid(user->gid) < 0 || setuid(user->uid) < 0)
+    /* what it is already is not asked for: the kernel's answer takes milliseconds where its code is still to be translated */
+    bool grouped = user->group_count || getgroups(0, NULL) != 0;
+    if ((grouped && setgroups(user->group_count, user->groups) < 0) || (user->gid != getegid() && setgid(user->gid) < 0) ||
+        (user->uid != geteuid() && setuid(user->uid) < 0))
         return fail(f, F_SYSTEM, errno, "cannot become user %u, group %u", user->uid, user->gid);
     return 0;
 }
