@@ -319,6 +319,10 @@ int rehearse(struct fault *f);
 
 int warm(struct span body, struct fault *f);
 
+/* ---- warm_names.c ---- */
+
+void warm_names(char **env);
+
 /* ---- standby.c: a child that waits in a guest that is set up for the first SPAWN ---- */
 
 int standby_make(struct fault *f); /* a repeat does nothing */

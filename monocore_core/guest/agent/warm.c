@@ -168,6 +168,7 @@ int warm(struct span body, struct fault *f)
     int result = spec_parse(body, &spec, f);
     if (result == 0 && (child = fork()) == 0) {
         warm_program(&spec);
+        warm_names(spec.env);
         _exit(0);
     }
     if (result == 0 && child < 0)

@@ -109,6 +109,27 @@ async def test_what_is_not_there_is_not_missed_and_what_is_no_program_harms_nobo
         await guest._call(Kind.REHEARSE, put(3, "/"))  # pyright: ignore[reportPrivateUsage] - no caller sends that
 
 
+async def test_folders_of_programs_of_any_kind_are_gone_through(guest: Guest, tmp_path: Path) -> None:
+    main = forgotten(tmp_path / "main", elf(tmp_path / "ld.so"))
+    many, odd = tmp_path / "many", tmp_path / "odd"
+    many.mkdir()
+    for number in range(3000):
+        (many / str(number)).touch()
+    odd.mkdir()
+    os.mkfifo(odd / "pipe")
+    (odd / "loop").symlink_to("loop")
+    (odd / "nowhere").symlink_to("/nowhere")
+    (odd / "folder").mkdir(mode=0)
+    (odd / ("n" * 255)).touch()
+    again = tmp_path / "again"
+    again.symlink_to(odd)
+    places = ("", "relative", "/nowhere", str(main), str(odd), str(again), str(odd / "folder"), str(many))
+    for path in (places, places[::-1], [str(odd)] * 100, [str(many / str(number)) for number in range(500)]):
+        env = (f"PATH={':'.join((*path, str(tmp_path)))}",)
+        await guest.warm(ProcessSpec(argv=("main",), env=env))
+    await read_of(main)
+
+
 async def test_programs_of_any_bytes(guest: Guest, tmp_path: Path) -> None:
     """The child has sanitizers as well; its last words would be in the agent's."""
     seed = random.Random(7)
