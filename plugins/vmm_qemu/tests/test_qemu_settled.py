@@ -10,8 +10,8 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface
-from pathlib import Path
 
 import pytest
 from attrs import evolve
@@ -21,19 +21,18 @@ from monocore_vmm_qemu.image import Captured, blank
 from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.errors import GuestError
-from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import Greeter, GuestChannel, Machine, Settled, SettlingVmm, StockingVmm
-from monocore_core.model.events import Began, Event, Warned
+from monocore_core.model.events import Began, Warned
 from monocore_core.model.guest import GuestSetup, TmpfsMount
-from monocore_core.model.machine import MachineEnd, MachineSpec, Spare
+from monocore_core.model.machine import Disk, MachineEnd, MachineSpec, Spare
 from monocore_core.model.network import Tap, UserMode
 from monocore_core.model.oci import ImageConfig, Platform
 from monocore_core.model.rootfs import DiskFormat
-from monocore_core.model.security import JailMode, Security
 from monocore_core.preparing import greet, rehearse
 from monocore_core.roles import Habit, renewal_of, settler
 from monocore_core.testing.contracts.vmm_base import guest_kit, root_of
 from monocore_core.testing.guests import MIB, GuestKit, connected, interface_script, private_network, run
+from monocore_core.testing.places import VmmPlace
 from monocore_core.testing.processes import processes, settled, tree
 from monocore_core.testing.taps import host_tap
 
@@ -48,18 +47,13 @@ SECRETS = (
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-class World:
-    """A place for a VMM, and what it told."""
+class World(VmmPlace):
+    """A place for templates."""
 
-    def __init__(self, folder: Path, kit: GuestKit) -> None:
-        security = Security(jail=JailMode.AUTO)
-        self.host = Host(folder / "state", folder / "cache", emit=self._heard, security=security)
-        self.kit = kit
-        self.disk = kit.root_disk(DiskFormat.VMDK)  # as all sandboxes of an image have it
-        self.events: list[Event] = []
-
-    def _heard(self, event: Event) -> None:
-        self.events.append(event)
+    @cached_property
+    def disk(self) -> Disk:
+        """As all sandboxes of an image have it."""
+        return self.kit.root_disk(DiskFormat.VMDK)
 
     @asynccontextmanager
     async def vmm(self) -> AsyncGenerator[SettlingVmm]:
@@ -83,11 +77,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     made = World(tmp_path_factory.mktemp("settled"), guest_kit(tmp_path_factory.mktemp("kit")))
-    problem = PROVIDER.probe(made.host, QemuOptions())
-    if problem is not None:
-        pytest.skip(f"vmm_qemu: {problem.reason}")
-    for place in (made.host.state, made.host.cache):
-        place.mkdir()
+    made.prepare(PROVIDER.probe(made.host, QemuOptions()))
     return made
 
 

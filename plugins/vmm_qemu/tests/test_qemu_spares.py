@@ -17,19 +17,18 @@ from monocore_vmm_qemu import PROVIDER
 from monocore_vmm_qemu.options import QemuOptions
 
 from monocore_core.errors import GuestError, MachineError
-from monocore_core.interfaces.provider import Host
 from monocore_core.interfaces.vmm import Settled, StockingVmm
-from monocore_core.model.events import Began, Event, Warned
+from monocore_core.model.events import Began, Warned
 from monocore_core.model.guest import GuestSetup, ProcessSpec, TmpfsMount
 from monocore_core.model.machine import DiskLimits, MachineSpec, Spare
 from monocore_core.model.network import UserMode
 from monocore_core.model.oci import ImageConfig, Platform
 from monocore_core.model.rootfs import DiskFormat
-from monocore_core.model.security import JailMode, Security
 from monocore_core.preparing import greet, rehearse
 from monocore_core.roles import Habit, renewal_of, settler
 from monocore_core.testing.contracts.vmm_base import guest_kit, root_of
 from monocore_core.testing.guests import MIB, GuestKit, connected, device_script, run
+from monocore_core.testing.places import VmmPlace
 from monocore_core.testing.processes import settled, tree
 
 PATIENCE = 60.0
@@ -38,17 +37,8 @@ PROGRAM = ("busybox", "true")
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
-class World:
-    """Places with templates, and what is told."""
-
-    def __init__(self, folder: Path, kit: GuestKit) -> None:
-        security = Security(jail=JailMode.AUTO)
-        self.host = Host(folder / "state", folder / "cache", emit=self._heard, security=security)
-        self.kit = kit
-        self.events: list[Event] = []
-
-    def _heard(self, event: Event) -> None:
-        self.events.append(event)
+class World(VmmPlace):
+    """A place for spares."""
 
     @asynccontextmanager
     async def vmm(self) -> AsyncGenerator[StockingVmm]:
@@ -68,13 +58,8 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("spares")
-    made = World(folder, guest_kit(tmp_path_factory.mktemp("kit")))
-    problem = PROVIDER.probe(made.host, QemuOptions())
-    if problem is not None:
-        pytest.skip(f"vmm_qemu: {problem.reason}")
-    for place in (made.host.state, made.host.cache):
-        place.mkdir()
+    made = World(tmp_path_factory.mktemp("spares"), guest_kit(tmp_path_factory.mktemp("kit")))
+    made.prepare(PROVIDER.probe(made.host, QemuOptions()))
     return made
 
 
