@@ -6,7 +6,6 @@ forget the last transactions, never damage the database) except where :meth:`Dat
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Generator
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from monocore_core.errors import Corrupt, StorageError, Unsupported
+from monocore_core.sqlitefile import open_sqlite
 from monocore_core.store.atomic import storage_errors
 from monocore_core.store.locks import Locks
 
@@ -91,12 +91,8 @@ class Database:
         """
         self.path = path
         self._lock = threading.RLock()
-        with storage_errors(f"open {path}"):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        with self._errors():
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
-            )
+        with storage_errors(f"open {path}"), self._errors():
+            self._connection = open_sqlite(path, BUSY_TIMEOUT)
         try:
             self._prepare(locks)
         except BaseException:

@@ -6,7 +6,6 @@ Only the keeper writes. Others read, so that a listing needs no keeper.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ from monocore_core.errors import Corrupt, MonocoreError, StorageError
 from monocore_core.hostports import same_port
 from monocore_core.model.network import NetworkRequest, Publish
 from monocore_core.serde import structure, unstructure
+from monocore_core.sqlitefile import open_sqlite
 from monocore_net_tap.holder import Holder
 from monocore_net_tap.members import Member, Relay
 
@@ -44,8 +44,7 @@ class Records:
         """
         path = folder / FILE
         with _errors(path):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._base = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+            self._base = open_sqlite(path, _BUSY)
             self._base.execute("PRAGMA journal_mode=WAL")
             self._base.execute("PRAGMA synchronous=NORMAL")
             self._base.executescript(_SCHEMA)
