@@ -55,5 +55,5 @@ def parse_mount(text: str) -> VolumeMount | TmpfsMount:
 
 
 def parse_platform(text: str) -> Platform:
-    """``linux/arm64``, or an architecture alone."""
-    return Platform.parse(text if "/" in text else f"linux/{text}")
+    """``linux/arm64``, or a known architecture alone."""
+    return Platform.parse(text)

@@ -51,11 +51,10 @@ def problem(table: Table, status: int = 500) -> errors.MonocoreError:
     kind: object = getattr(errors, text(table, "title"), None)
     if not (isinstance(kind, type) and issubclass(kind, errors.MonocoreError)):
         return errors.MonocoreError(brief, hint=hint)
-    details = tuple(texts(table, "problems"))
     if issubclass(kind, errors.ConfigError):
-        return kind(brief, problems=details, hint=hint)
+        return kind(brief, problems=tuple(texts(table, "problems")), hint=hint)
     if issubclass(kind, errors.NothingFits):
-        return kind(brief, reasons=details or tuple(texts(table, "reasons")), hint=hint)
+        return kind(brief, reasons=tuple(texts(table, "reasons")), hint=hint)
     return kind(brief, hint=hint)
 
 

@@ -300,7 +300,7 @@ def read_status(value: object) -> tuple[int, int]:
 def read_platform(value: object) -> Platform:
     """``linux/arm64``, or an architecture alone."""
     text = read_text(value)
-    return Platform.parse(text if "/" in text else f"linux/{text}")
+    return Platform.parse(text)
 
 
 def read_parsed(parse: Callable[[str], object]) -> Callable[[object], object]:

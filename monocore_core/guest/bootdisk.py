@@ -11,6 +11,7 @@ from typing import Final
 
 from monocore_core.erofs import directory, regular, self_contained
 from monocore_core.guest.binary import agent_binary
+from monocore_core.keyed import storage_errors
 from monocore_core.native import Seen
 
 _FOLDERS: Final = (b"dev", b"proc", b"run", b"sys")
@@ -32,7 +33,13 @@ def boot_disk(architecture: str, cache: Path) -> Path:
     Raises:
         Unsupported: there is no agent for this architecture, and no compiler.
         GuestError: the compiler refused.
+        StorageError: the disk refused.
     """
+    with storage_errors(cache):
+        return _disk(architecture, cache)
+
+
+def _disk(architecture: str, cache: Path) -> Path:
     agent = agent_binary(architecture, cache)
     disk = cache / f"boot-{architecture}-{_digest(Seen.of(agent))}.erofs"
     if disk.exists():

@@ -49,6 +49,8 @@ _MACHINE_TO_GOARCH = {
     "s390x": "s390x",
     "ppc64le": "ppc64le",
 }
+#: Those of Linux that have images, in Go's words and in uname's.
+_ARCHITECTURES = frozenset({*_MACHINE_TO_GOARCH, "386", "arm", "loong64", "mips64le"})
 
 
 @frozen
@@ -64,15 +66,18 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """``os/arch[/variant]``; uname spellings of the architecture (``x86_64``) are understood.
+        """``os/arch[/variant]``, or a known architecture of Linux alone; uname spellings of it (``x86_64``) are understood.
 
         Raises:
             InvalidInput: when the text has another shape.
         """
         parts = text.lower().split("/")
+        if parts[0] in _ARCHITECTURES and len(parts) == 1:
+            parts.insert(0, "linux")
         if not 2 <= len(parts) <= 3 or not all(part.isalnum() or "_" in part for part in parts):
             raise InvalidInput(
-                f"platform {text[:80]!r} is not OS/ARCH[/VARIANT]", hint="for example linux/amd64"
+                f"platform {text[:80]!r} is not OS/ARCH[/VARIANT], nor a known architecture",
+                hint="for example linux/amd64",
             )
         system, machine = parts[0], _MACHINE_TO_GOARCH.get(parts[1], parts[1])
         variant = parts[2] if len(parts) == 3 else ""

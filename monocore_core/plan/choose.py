@@ -131,8 +131,7 @@ def _instead(chosen: Offer, offers: Sequence[Offer], wishes: Wishes) -> Iterator
         return
     for offer in offers:
         if offer.interface is Interface.NETWORK and offer.rank > chosen.rank and offer.problem is not None:
-            hint = f" ({offer.problem.hint})" if offer.problem.hint else ""
-            yield f"the network is {chosen.name}, since {offer.name} cannot work here: {offer.problem.reason}{hint}"
+            yield f"the network is {chosen.name}, since {offer.name} cannot work here: {_with_hint(offer.problem)}"
 
 
 def _nothing_fits(
@@ -172,13 +171,22 @@ def _none_usable(
         )
     problems = [(offer, excluded[interface, offer.name]) for offer in installed]
     wanted = [(offer, problem) for offer, problem in problems if choice in (AUTO, offer.name)]
-    reasons = tuple(f"{offer.name}: {problem.reason}" for offer, problem in wanted)
-    hint = next((problem.hint for _, problem in wanted if problem.hint), None)
     if len(wanted) == 1:
+        offer, problem = wanted[0]
         return NothingFits(
-            f"{interface.label} {wanted[0][0].name} cannot be used: {wanted[0][1].reason}", hint=hint
+            f"{interface.label} {offer.name} cannot be used: {problem.reason}", hint=problem.hint or None
         )
-    return NothingFits(f"no {interface.label} can be used here", reasons=reasons, hint=hint)
+    reasons = tuple(f"{offer.name}: {_with_hint(problem)}" for offer, problem in wanted)
+    return NothingFits(
+        f"no {interface.label} can be used here",
+        reasons=reasons,
+        hint="one of them is enough; 'monocore doctor' looks at this host",
+    )
+
+
+def _with_hint(problem: Problem) -> str:
+    """In one line: what helps with one backend does not with another."""
+    return f"{problem.reason} ({problem.hint})" if problem.hint else problem.reason
 
 
 def _misfits(usable: Mapping[Interface, Sequence[Offer]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final, TypeVar
@@ -33,6 +34,8 @@ from monocore_core.server.problems import problem_of
 from monocore_core.server.routing import Reach, Room
 from monocore_core.server.sandboxes import signal_number
 from monocore_core.server.views import view_of_end, view_of_event, view_of_exit
+
+log = logging.getLogger("monocore.server")
 
 T = TypeVar("T")
 ROUTES = Room()
@@ -73,6 +76,9 @@ async def run(request: web.Request) -> web.StreamResponse:
         )
         try:
             life = await _unless_left(client, starting)
+        except BaseException:
+            await client.close()
+            raise
         finally:
             await teller.close()
         await socket.send_json({"started": {"id": record.id, "name": record.name}})
@@ -230,11 +236,13 @@ async def _told(socket: web.WebSocketResponse) -> AsyncGenerator[None]:
     """Tell the client what went wrong, and close."""
     try:
         yield
-    except MonocoreError as error:
-        with contextlib.suppress(ConnectionError):
-            await socket.send_json({"error": problem_of(error)})
     except ConnectionError:
         pass
+    except Exception as error:
+        if not isinstance(error, MonocoreError):
+            log.exception("a WebSocket failed")
+        with contextlib.suppress(ConnectionError):
+            await socket.send_json({"error": problem_of(error)})
     finally:
         await socket.close()
 

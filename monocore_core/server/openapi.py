@@ -174,6 +174,11 @@ _PROBLEM: Schema = {
         "detail": {"type": "string", "description": "A sentence that names the object."},
         "hint": {"type": "string", "description": "What to do."},
         "problems": {"type": "array", "items": {"type": "string"}, "description": "Each with its path."},
+        "reasons": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Why not, for each backend.",
+        },
     },
     "required": ["type", "title", "status", "detail"],
 }

@@ -37,8 +37,10 @@ def problem_of(error: BaseException) -> dict[str, object]:
         )
     status = next((code for kind, code in STATUSES if isinstance(error, kind)), 500)
     found = problem(type(error).__name__, status, error.brief, error.hint or "")
-    details = getattr(error, "problems", ())
-    return {**found, "problems": list(details)} if details else found
+    for name in ("problems", "reasons"):
+        if details := getattr(error, name, ()):
+            found[name] = list(details)
+    return found
 
 
 def problem(title: str, status: int, detail: str, hint: str = "") -> dict[str, object]:

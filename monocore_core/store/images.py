@@ -23,6 +23,8 @@ from monocore_core.store.database import Database
 from monocore_core.store.layout import Layout
 from monocore_core.store.leases import live_images
 
+#: A VMM that runs it may be missing.
+_TAKE = "--platform {} takes it all the same; 'monocore plan' with that says whether it can run here"
 _ID = re.compile(r"(?:(sha256|sha384|sha512):)?([0-9a-f]{2,128})\Z")
 
 
@@ -84,7 +86,7 @@ class Images:
         if image is not None and not suits(image.config.platform, platform):
             raise Unsupported(
                 f"image {text} is for {image.config.platform}, not for {platform}",
-                hint=f"--platform {image.config.platform}",
+                hint=_TAKE.format(image.config.platform),
             )
         return image
 
@@ -278,7 +280,7 @@ def check_platform(config: ImageConfig, wanted: Platform, what: str) -> None:
     """
     if not suits(config.platform, wanted):
         raise Unsupported(
-            f"{what} is for {config.platform}, not for {wanted}", hint=f"--platform {config.platform}"
+            f"{what} is for {config.platform}, not for {wanted}", hint=_TAKE.format(config.platform)
         )
 
 

@@ -67,7 +67,7 @@ def test_an_unknown_key_without_a_neighbour_lists_the_known() -> None:
 
 def test_a_bad_value_speaks_its_own_sentence() -> None:
     (problem,) = problems({"platform": "linux"})
-    assert problem == "platform: platform 'linux' is not OS/ARCH[/VARIANT]"
+    assert problem == "platform: platform 'linux' is not OS/ARCH[/VARIANT], nor a known architecture"
 
 
 def test_a_choice_becomes_its_member_and_nothing_else_does() -> None:

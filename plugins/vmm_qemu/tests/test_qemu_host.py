@@ -261,8 +261,8 @@ def test_probe_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     host = Host(tmp_path, tmp_path)
     problem = probe(host, QemuOptions(binary=tmp_path / "no-qemu"))
     assert problem is not None
-    assert "no-qemu is not installed" in problem.reason
-    assert problem.hint.startswith("apt-get install qemu-system-")
+    assert "plugins.vmm_qemu.binary" in problem.reason
+    assert "no-qemu, which is no program" in problem.reason
     binary = tmp_path / "qemu"
     binary.write_text("")
     binary.chmod(0o755)

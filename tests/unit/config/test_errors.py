@@ -582,7 +582,7 @@ FILES = {
         (
             WEB + 'platform="linux/a/b/c"',
             [
-                "4: service 'web': platform: platform 'linux/a/b/c' is not OS/ARCH[/VARIANT] (for example linux/amd64)"
+                "4: service 'web': platform: platform 'linux/a/b/c' is not OS/ARCH[/VARIANT], nor a known architecture (for example linux/amd64)"
             ],
         ),
         (WEB + 'pull="often"', ["4: service 'web': pull: 'often' is none of always, missing, never"]),

@@ -191,7 +191,11 @@ def test_every_candidate_gets_a_reason_when_none_works() -> None:
     offers = [vmm("a", problem=Problem("no a")), vmm("b", architectures=frozenset({"arm64"})), *REST]
     with pytest.raises(NothingFits, match="no VMM can be used here") as caught:
         choose(offers, wishes())
-    assert caught.value.reasons == ("a: no a", "b: runs guests for arm64, not for amd64")
+    assert caught.value.reasons == (
+        "a: no a",
+        "b: runs guests for arm64, not for amd64 (choose an image for arm64, or see 'monocore plugins' for other VMMs)",
+    )
+    assert caught.value.hint == "one of them is enough; 'monocore doctor' looks at this host"
 
 
 def test_nothing_installed() -> None:

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from monocore_core import errors
+from monocore_core.client.api import problem
 from monocore_core.server.problems import problem_of
 
 KINDS = [
@@ -37,3 +38,10 @@ def test_nobody_elses_words_are_told() -> None:
     found = problem_of(ValueError("a secret"))
     assert found["status"] == 500
     assert "secret" not in str(found)
+
+
+def test_of_backends_that_do_not_fit_each_reason_reaches_the_client() -> None:
+    error = errors.NothingFits("no VMM can be used here", reasons=("a: no", "b: neither"), hint="look")
+    told = problem(problem_of(error))
+    assert isinstance(told, errors.NothingFits)
+    assert (told.brief, told.reasons, told.hint) == (error.brief, error.reasons, "look")

@@ -51,8 +51,12 @@ def probe(host: Host, options: QemuOptions) -> Problem | None:
     if architecture not in _PROGRAMS:
         return Problem(f"guests for {architecture} are not supported")
     if find_binary(options.binary, architecture) is None:
-        name = options.binary or _PROGRAMS[architecture]
-        return Problem(f"{name} is not installed", BINARY_HINT)
+        if options.binary is not None:
+            return Problem(
+                f"plugins.vmm_qemu.binary is {options.binary}, which is no program",
+                "name one that can be run, or leave it out",
+            )
+        return Problem(f"{_PROGRAMS[architecture]} is not installed", BINARY_HINT)
     if shutil.which(SETPRIV) is None:
         return Problem(f"{SETPRIV} is not installed", "apt-get install util-linux")
     return _kernel_problem(options, architecture) or _kvm_problem(options, architecture)
