@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
+from monocore_core.config.origin import placed
 from monocore_core.config.values import Settings
 from monocore_core.errors import ConfigError, MonocoreError, PluginError
 from monocore_core.interfaces.image_source import ImageSource
@@ -85,19 +86,17 @@ class Backends:
         Raises:
             ConfigError: an option is wrong, or a table belongs to no installed backend.
         """
-        known = {backend.name for backend in self.plugins.backends}
-        problems = {problem.plugin: problem for problem in self.plugins.problems}
-        for name in self.settings.plugins:
-            if name in known:
-                continue
-            if name in problems:
-                raise PluginError(
-                    f"[plugins.{name}] is configured, but the plugin cannot be used: {problems[name].reason}",
-                    hint=problems[name].hint,
-                )
+        broken = {problem.plugin: problem for problem in self.plugins.problems}
+        if name := next((name for name in self.settings.plugins if name in broken), None):
+            raise PluginError(
+                f"[plugins.{name}] is configured, but the plugin cannot be used: {broken[name].reason}",
+                hint=broken[name].hint,
+            )
+        wrong = wrong_options(self.plugins, self.settings)
+        if wrong:
             raise ConfigError(
-                f"[plugins.{name}] is configured, but no plugin of that name is installed",
-                hint=f"pip install monocore-{name.replace('_', '-')}, or remove the table",
+                wrong[0] if len(wrong) == 1 else f"{len(wrong)} problems",
+                problems=wrong if len(wrong) > 1 else (),
             )
         for backend in self.plugins.backends:
             self._options(backend)
@@ -216,3 +215,25 @@ class Backends:
             self.settings.plugins.get(backend.name, {}), backend.provider.options, where
         )
         return options
+
+
+def wrong_options(plugins: Plugins, settings: Settings) -> tuple[str, ...]:
+    """Everything that is wrong with what is configured of plugins, each with its place."""
+    known = {backend.name: backend for backend in plugins.backends}
+    lines: list[str] = []
+    for name, table in settings.plugins.items():
+        where = f"{settings.source or 'configuration'}: [plugins.{name}]"
+        path = f"plugins.{name}"
+        if name not in known:
+            maker = next((made for one, made in settings.given.items() if one.startswith(f"{path}.")), None)
+            place = f"{maker}: {path}" if maker is not None else where
+            lines.append(
+                f"{place}: no plugin of that name is installed (installed: {', '.join(sorted(known))})"
+            )
+            continue
+        try:
+            structure(table, known[name].provider.options, where)
+        except ConfigError as error:
+            problems = error.problems or (error.brief.removeprefix(f"{where}: "),)
+            lines += placed(problems, settings.given, where, path)
+    return tuple(lines)

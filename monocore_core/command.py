@@ -35,8 +35,13 @@ def command_of(
     else:
         words = _entrypoint(config.entrypoint or ()) + (command or config.cmd or ())
     if not words:
+        images = (
+            "the image names none"
+            if entrypoint is None
+            else "with an entrypoint given the image's does not count"
+        )
         raise InvalidInput(
-            "there is no command to run: none was given, and the image names none",
+            f"there is no command to run: none was given, and {images}",
             hint="write the command after the image, for example: monocore run IMAGE /bin/sh",
         )
     if not words[0]:

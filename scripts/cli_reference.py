@@ -29,6 +29,7 @@ Written from the commands' own help by `make reference`; `mc` is short for `mono
 |---|---|
 | the command's own | `run`: the command ended by itself |
 | 0 | success |
+| 1 | of several that were named (`rm`, `images rm`, `inspect` …) some could not be served |
 | 124 | `run --timeout`: the time was up |
 | 125 | monocore failed; standard error says why and what to do |
 | 126 | the command exists in the image but cannot be run |

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -29,6 +30,10 @@ class UsageError(InvalidInput):
         super().__init__(brief, hint=f"{hint} {see}" if hint else see)
 
 
+#: Of argparse.
+_CHOICE = re.compile(r"invalid choice: (\S+) \(choose from (.*)\)")
+
+
 class Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError` instead of exiting, refuses abbreviations, and knows the flags of every command."""
 
@@ -42,6 +47,7 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("argument "):
             flag, _, text = message.removeprefix("argument ").partition(": ")
             message = f"{flag}: {text}"
+        message = _CHOICE.sub(r"\1 is none of \2", message)
         raise UsageError(
             message.replace("the following arguments are required:", "missing argument:"), None, self.prog
         )
@@ -221,13 +227,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that was probably meant, or "": the only one that begins so, or else the most alike."""
     import difflib  # takes longer than most words to be right
 
-    known = list(known)
-    beginning = [one for one in known if one.startswith(word)] if len(word.lstrip("-")) > 1 else []
-    return (
-        beginning[0]
-        if len(beginning) == 1
-        else next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
-    )
+    bare = {one.lstrip("-"): one for one in known}  # dashes are alike always
+    word = word.lstrip("-")
+    beginning = [one for one in bare if one.startswith(word)] if len(word) > 1 else []
+    found = beginning if len(beginning) == 1 else difflib.get_close_matches(word, bare, 1, 0.6)
+    return bare[found[0]] if found else ""
 
 
 def _option_strings(help_text: str) -> set[str]:

@@ -63,23 +63,13 @@ def _counted(project: Project) -> str:
 
 def _check_plugins(settings: Settings, project: Project) -> None:
     """What only installed plugins know: options of backends, schemes of images."""
+    from monocore_core.backends import wrong_options
     from monocore_core.plugins import discover
-    from monocore_core.serde import structure
     from monocore_core.sources import Schemes
 
     plugins = discover()
-    known = {backend.name: backend for backend in plugins.backends}
     schemes = Schemes.installed(plugins)
-    problems: list[str] = []
-    for name, table in settings.plugins.items():
-        where = f"{settings.source or 'configuration'}: [plugins.{name}]"
-        if name not in known:
-            problems.append(f"{where}: no plugin of that name is installed (installed: {', '.join(known)})")
-            continue
-        try:
-            structure(table, known[name].provider.options, where)
-        except ConfigError as error:
-            problems += error.problems or (error.brief,)
+    problems = [*wrong_options(plugins, settings)]
     for service in project.services:
         about = f"{shown(project.source or Path())}: service {service.name!r}: base"
         scheme, _, path = service.image.partition(":")

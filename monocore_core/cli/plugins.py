@@ -10,7 +10,7 @@ from monocore_core.cli.failures import clean
 from monocore_core.cli.globals import Globals
 from monocore_core.cli.opening import open_supply, settings_for
 from monocore_core.cli.render import print_json, print_table
-from monocore_core.errors import MonocoreError
+from monocore_core.errors import ConfigError, MonocoreError
 from monocore_core.inventory import plugins_details
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Plugins, discover
@@ -66,6 +66,8 @@ def problem_lines(found: Plugins, trouble: MonocoreError | None) -> list[str]:
         lines += [f"  hint: {clean(problem.hint)}"] if problem.hint else []
     if trouble is not None:
         lines.append(f"problem: {clean(trouble.brief)}")
+        if isinstance(trouble, ConfigError):
+            lines += [f"  {clean(one)}" for one in trouble.problems]
         lines += [f"  hint: {clean(trouble.hint)}"] if trouble.hint else []
     return lines
 

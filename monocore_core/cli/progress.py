@@ -67,7 +67,6 @@ class PullProgress:
         self._verb = verb
         self._view: View | None = None
         self._pulled: Resolved | None = None
-        self._fetched = False
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +103,7 @@ class PullProgress:
         self.close()
         if resolved is None or self._quiet:
             return
-        what = "Downloaded newer image" if self._fetched else "Image is up to date"
+        what = "Image is up to date" if resolved.known else "Downloaded newer image"
         _line(f"Digest: {resolved.digest}")
         _line(f"Status: {what} for {resolved.reference}")
 
@@ -146,7 +145,6 @@ class PullProgress:
         if isinstance(event, LayerProgress):
             view.progress(event)
         elif isinstance(event, LayerDone):
-            self._fetched = self._fetched or not event.existed
             view.done(event)
         elif isinstance(event, Retrying):
             view.say(f"{clean(event.what)}: {clean(event.reason)}; trying again in {event.delay:.1f} s")
@@ -159,7 +157,7 @@ class PullProgress:
             self._intro = ""
         _line(f"{self._verb} {event.reference}")
         self.close()
-        self._pulled, self._fetched = event, False
+        self._pulled = event
         self._view = _bars() if is_terminal(STDERR) else _PlainView()
         self._view.begin(event)
 

@@ -45,12 +45,14 @@ def main(words: list[str], options: Globals) -> int:
 
     from monocore_core.cli.settings import settings_for
     from monocore_core.server.daemon import ServeOptions, serve
+    from monocore_core.server.starter import readiness
 
-    settings = settings_for(options, anywhere=True)
-    _log_to_stderr(settings.daemon.log_format)
-    idle = settings.daemon.idle_exit if parsed.idle_exit is None else parsed.idle_exit
-    settings = evolve(settings, daemon=_listening(settings.daemon, parsed))
-    return serve(settings, ServeOptions(idle_exit=idle, replace=parsed.replace))
+    with readiness() as ready:
+        settings = settings_for(options, anywhere=True)
+        _log_to_stderr(settings.daemon.log_format)
+        idle = settings.daemon.idle_exit if parsed.idle_exit is None else parsed.idle_exit
+        settings = evolve(settings, daemon=_listening(settings.daemon, parsed))
+        return serve(settings, ServeOptions(idle_exit=idle, replace=parsed.replace), ready)
 
 
 def _parser() -> Parser:

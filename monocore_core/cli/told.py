@@ -38,6 +38,7 @@ def _resolved(said: Table) -> Event:
         text(said, "reference"),
         Digest.parse(text(said, "digest")),
         tuple((Digest.parse(str(layer[0])), _int(layer[1])) for layer in layers if len(layer) == 2),
+        said.get("known") is True,
     )
 
 

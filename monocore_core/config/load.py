@@ -18,6 +18,7 @@ import tomli
 from attrs import evolve, field, frozen
 
 from monocore_core.config.find import find_file, read_file
+from monocore_core.config.origin import placed
 from monocore_core.config.values import Backends, Settings, VolumePolicy
 from monocore_core.errors import ConfigError
 from monocore_core.model.daemon import DaemonSettings
@@ -75,9 +76,15 @@ def load_settings(
     found = find_file(str(file) if file is not None else None, environ, str(cwd))
     source = Path(found) if found is not None else None
     raw: dict[str, object] = _read(source) if source else {}
-    for path, text in {**_from_environment(environ), **(overrides or {})}.items():
+    from_environment = _from_environment(environ)
+    for path, (_, text) in from_environment.items():
         _set(raw, path, text)
-    parsed = _plain(raw) or structure(raw, _File, str(source) if source else "configuration")
+    for path, text in (overrides or {}).items():
+        _set(raw, path, text)
+    given = {path: name for path, (name, _) in from_environment.items()} | dict.fromkeys(
+        overrides or (), "a flag"
+    )
+    parsed = _plain(raw) or _structured(raw, str(source) if source else "configuration", given)
     home = Path(parsed.home or "~/.monocore").expanduser()
     if not home.is_absolute():
         home = (source.parent if source else cwd) / home
@@ -89,6 +96,7 @@ def load_settings(
         security=parsed.security,
         pool=USUAL,
         source=source,
+        given=given,
     )
     if parsed.daemon:
         settings = evolve(settings, daemon=_daemon(parsed.daemon, source, environ))
@@ -121,17 +129,32 @@ def _read(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _structured(raw: Table, where: str, given: Mapping[str, str]) -> _File:
+    try:
+        return structure(raw, _File, where)
+    except ConfigError as error:
+        alone = error.brief.removeprefix(f"{where}: ")
+        lines = placed(error.problems or [alone], given, where)
+        if all(line.startswith(where) for line in lines):
+            raise
+        if len(lines) > 1:
+            raise ConfigError(f"{len(lines)} problems", problems=lines, hint=error.hint) from error
+        raise ConfigError(lines[0], hint=error.hint) from error
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Dotted paths to the variable that sets each, and its text."""
+    found: dict[str, tuple[str, str]] = {}
     if environ.get("MONOCORE_HOME"):
-        found["home"] = str(Path(environ["MONOCORE_HOME"]).absolute())
+        found["home"] = "MONOCORE_HOME", str(Path(environ["MONOCORE_HOME"]).absolute())
     for key in _BACKEND_KEYS:
-        if environ.get(f"MONOCORE_{key.upper()}"):
-            found[f"backends.{key}"] = environ[f"MONOCORE_{key.upper()}"]
+        name = f"MONOCORE_{key.upper()}"
+        if environ.get(name):
+            found[f"backends.{key}"] = name, environ[name]
     for name, text in environ.items():
         if name.startswith(_PLUGIN_PREFIX):
             plugin, _, option = name.removeprefix(_PLUGIN_PREFIX).lower().partition("__")
-            found[f"plugins.{plugin}.{option}"] = text
+            found[f"plugins.{plugin}.{option}"] = name, text
     return found
 
 

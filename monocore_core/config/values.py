@@ -49,6 +49,7 @@ class Settings:
         security: how VMMs are confined.
         pool: how many machines the daemon keeps ready.
         source: the file that was read, or None.
+        given: dotted paths of what stands in no file, and what has set each, for messages.
     """
 
     home: Path
@@ -59,3 +60,4 @@ class Settings:
     security: Security = field(factory=Security)
     pool: PoolSettings = field(factory=PoolSettings)
     source: Path | None = None
+    given: Mapping[str, str] = field(factory=dict[str, str], eq=False, repr=False)

@@ -12,11 +12,12 @@ from monocore_core.model.network import Refusal
 
 @frozen
 class Resolved:
-    """A reference was resolved to an image; ``layers`` are (compressed digest, compressed size) pairs."""
+    """A reference was resolved to an image; ``layers`` are (compressed digest, compressed size) pairs, ``known``: it led to that image before."""
 
     reference: str
     digest: Digest
     layers: tuple[tuple[Digest, int], ...]
+    known: bool = False
 
 
 @frozen

@@ -76,12 +76,12 @@ class SandboxRequest:
             raise InvalidInput(f"{self.vcpus} vCPUs are not possible", hint=f"give 1 to {MAX_VCPUS}")
         if self.memory < MIN_MEMORY:
             raise InvalidInput(
-                f"{self.memory} bytes of memory are too little for a guest",
+                f"{_size(self.memory)} of memory are too little for a guest",
                 hint=f"give at least {MIN_MEMORY // MIB}m",
             )
         if self.disk is not None and self.disk < MIN_DISK:
             raise InvalidInput(
-                f"a disk of {self.disk} bytes is too small", hint=f"give at least {MIN_DISK // MIB}m"
+                f"a disk of {_size(self.disk)} is too small", hint=f"give at least {MIN_DISK // MIB}m"
             )
         if self.disk_limits and self.disk is None:
             raise InvalidInput(
@@ -122,3 +122,12 @@ class CommandRequest:
     terminal: TerminalSize | None = None
     stdin: bool = False
     rlimits: tuple[Rlimit, ...] = ()
+
+
+def _size(size: int) -> str:
+    """In the largest unit of which it is a multiple."""
+    units = ((1024 * MIB, "GiB"), (MIB, "MiB"), (1024, "KiB"))
+    return next(
+        (f"{size // unit} {name}" for unit, name in units if size and size % unit == 0),
+        f"{size} byte{'' if size == 1 else 's'}",
+    )

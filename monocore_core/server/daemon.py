@@ -33,7 +33,7 @@ from monocore_core.server.app import Daemon, make_app
 from monocore_core.server.gate import answering
 from monocore_core.server.listening import listening
 from monocore_core.server.memory import thrifty
-from monocore_core.server.starter import Readiness, readiness
+from monocore_core.server.starter import Readiness
 from monocore_core.server.tcp import Listeners, listening_on_tcp
 from monocore_core.server.tracing import tracing
 from monocore_core.store.atomic import make_directory, storage_errors
@@ -59,16 +59,20 @@ class ServeOptions:
     replace: bool = False
 
 
-def serve(settings: Settings, options: ServeOptions | None = None) -> int:
+def serve(settings: Settings, options: ServeOptions, ready: Readiness) -> int:
     """Serve a home until told to end; gives an exit status.
+
+    Args:
+        settings: of the home.
+        options: of this daemon.
+        ready: is told when it serves, and when it ends.
 
     Raises:
         Conflict: another daemon has the home.
         ConfigError, StorageError …: it cannot be opened.
     """
     thrifty()
-    with readiness() as ready:
-        return asyncio.run(_serve(settings, options or ServeOptions(), ready))
+    return asyncio.run(_serve(settings, options, ready))
 
 
 async def _serve(settings: Settings, options: ServeOptions, ready: Readiness) -> int:

@@ -60,7 +60,10 @@ class Puller:
         found = await source.resolve(reference, platform)
         _check_manifest(found, limits)
         layers = found.manifest.layers
-        listener(Resolved(str(reference), found.digest, tuple((each.digest, each.size) for each in layers)))
+        before = self.images.find(reference, platform)
+        known = before is not None and before.digest == found.digest
+        sizes = tuple((each.digest, each.size) for each in layers)
+        listener(Resolved(str(reference), found.digest, sizes, known))
         what = f"image {reference}"
         async with self.locks.hold(
             f"image {found.digest}", patience=limits.patience, what=what, listener=listener

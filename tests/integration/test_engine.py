@@ -264,7 +264,7 @@ async def test_a_root_that_cannot_be_made_is_told_and_the_image_stays(image: str
         (
             {"nowhere": {"a": 1}},
             ConfigError,
-            r"\[plugins.nowhere\] is configured, but no plugin of that name is installed",
+            r"\[plugins.nowhere\]: no plugin of that name is installed",
         ),
         ({"vmm_qemu": {"acel": "tcg"}}, ConfigError, "acel: unknown key; did you mean 'accel'"),
     ],

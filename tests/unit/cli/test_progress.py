@@ -5,6 +5,7 @@ import sys
 import termios
 
 import pytest
+from attrs import evolve
 
 from monocore_core.cli.progress import PullProgress
 from monocore_core.model.digest import Digest
@@ -52,13 +53,17 @@ def test_plain_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_an_image_that_is_here_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("known", "what"), [(True, "Image is up to date"), (False, "Downloaded newer image")]
+)
+def test_an_image_that_is_here_by_this_name_is_up_to_date(
+    capsys: pytest.CaptureFixture[str], what: str, *, known: bool
+) -> None:
     with PullProgress() as show:
-        _pull(show, existed=True)
+        show(evolve(RESOLVED, known=known))
+        show(LayerDone(ONE, ONE, existed=True))
         show.finished()
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "Status: Image is up to date for docker.io/library/alpine:latest"
-    )
+    assert capsys.readouterr().err.splitlines()[-1] == f"Status: {what} for docker.io/library/alpine:latest"
 
 
 def test_the_intro_comes_once_and_only_before_a_pull(capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ EVENTS: tuple[Event, ...] = (
     Began("s", copied=False, reason="templates are off"),
     Denied("s", Refusal("10.0.0.1", "tcp", 80, "deny private", 1.5, 2)),
     Published("s", ("0.0.0.0:8080->80/tcp",)),
-    Resolved("alpine", ONE, ((ONE, 5), (TWO, 6))),
+    Resolved("alpine", ONE, ((ONE, 5), (TWO, 6)), known=True),
     LayerProgress(ONE, 1, 2),
     LayerDone(ONE, TWO, existed=True),
     Retrying("layer", "reset", 0.5),

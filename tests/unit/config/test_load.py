@@ -106,3 +106,18 @@ def test_a_wrong_override_is_refused(tmp_path: Path, path: str) -> None:
     write(tmp_path, 'home = "x"\n')
     with pytest.raises(ConfigError, match="is not a setting"):
         load_settings(environ={}, cwd=tmp_path, overrides={path: "1"})
+
+
+def test_what_is_wrong_is_told_of_who_has_set_it(tmp_path: Path) -> None:
+    write(tmp_path, "[backends]\nvm = 'x'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(
+            environ={"MONOCORE_VMM": "q"}, cwd=tmp_path, overrides={"backends.foo": "1", "bar.a": "2"}
+        )
+    lines = "\n".join(caught.value.problems)
+    assert caught.value.brief == "3 problems"
+    assert f"{tmp_path / 'monocore.toml'}: backends.vm: unknown key" in lines
+    assert "a flag: backends.foo: unknown key" in lines
+    assert "bar: unknown key" in lines
+    found = load_settings(environ={"MONOCORE_PLUGINS__VMM_QEMU__ACCEL": "1"}, cwd=Path("/"))
+    assert found.given == {"plugins.vmm_qemu.accel": "MONOCORE_PLUGINS__VMM_QEMU__ACCEL"}

@@ -79,7 +79,7 @@ def test_an_image_is_found_by_name_id_and_configuration(store: Store) -> None:
         store.resolve_image("not a reference!", AMD64, parse=parse)
     with pytest.raises(Unsupported, match="linux/amd64, not for linux/arm64") as caught:
         store.resolve_image(image.digest.short, ARM64, parse=parse)
-    assert caught.value.hint == "--platform linux/amd64"
+    assert str(caught.value.hint).startswith("--platform linux/amd64 ")
 
 
 def test_an_ambiguous_id_is_an_error(store: Store) -> None:

@@ -81,6 +81,7 @@ async def test_a_pulled_image_is_complete_and_found(store: Store) -> None:
     tars = [layer_tar("a"), layer_tar("b", 300_000), layer_tar("c")]
     made = memory_image(tars)
     events: list[Event] = []
+    again: list[Event] = []
     image = await store.pull(source_of(made), NAME, AMD64, listener=events.append)
     assert image.digest == made.digest
     assert image.references == (str(NAME),)
@@ -91,6 +92,10 @@ async def test_a_pulled_image_is_complete_and_found(store: Store) -> None:
     assert store.images() == [image]
     assert store.image_documents(image) == (made.manifest_bytes, made.blobs[made.manifest.config.digest])
     assert isinstance(events[0], Resolved)
+    assert not events[0].known
+    await store.pull(source_of(made), NAME, AMD64, listener=again.append)
+    assert isinstance(again[0], Resolved)
+    assert again[0].known
     done = [event for event in events if isinstance(event, LayerDone)]
     assert sorted(event.digest for event in done) == sorted(layer.digest for layer in made.manifest.layers)
     assert not any(event.existed for event in done)
