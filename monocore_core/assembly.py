@@ -198,6 +198,8 @@ class Assembly:
         root = await self._roots.find(plan.layer_merger, image, key)
         backend = await self.backends.network(plan.network)
         connection = await backend.attach(key, what.network)
+        with suppress(MonocoreError):  # all that is wanting then is what it could be captured as
+            await vmm.adopt(await self._spec_again(what, root, connection))
         if isinstance(machine, PausableMachine):
             await machine.resume()  # paused, its agent does not answer; whoever wants it paused does it again
         guest = await _greet(machine)
@@ -271,6 +273,16 @@ class Assembly:
             foreground=False,
             boot_timeout=ADOPT_TIMEOUT,
         )
+
+    async def _spec_again(self, what: Blueprint, root: RootFs, connection: Connection) -> MachineSpec:
+        """As it would be started now, but for its volumes: with any, a machine cannot be captured."""
+        key, request = what.key, what.request
+        boot = await asyncio.to_thread(
+            boot_disk, request.platform.architecture, self.store.cache_directory("boot")
+        )
+        directory = self.store.layout.sandbox(key)
+        upper = directory / SCRATCH_NAME if request.disk is not None else None
+        return machine_spec(request, Parts(key, root, connection, boot, directory, upper, ()))
 
     def _folder(self, key: str, stack: AsyncExitStack, *, lasting: bool) -> Path:
         """The sandbox's folder. That of one which lasts goes with :meth:`discard` alone: it holds the writable disk."""

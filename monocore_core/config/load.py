@@ -137,9 +137,9 @@ def _structured(raw: Table, where: str, given: Mapping[str, str]) -> _File:
         lines = placed(error.problems or [alone], given, where)
         if all(line.startswith(where) for line in lines):
             raise
-        if len(lines) > 1:
-            raise ConfigError(f"{len(lines)} problems", problems=lines, hint=error.hint) from error
-        raise ConfigError(lines[0], hint=error.hint) from error
+        if len(lines) == 1:
+            raise ConfigError(lines[0], hint=error.hint) from error
+        raise ConfigError(f"{len(lines)} problems", problems=lines, hint=error.hint) from error
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -127,7 +127,11 @@ class Vmm(Protocol):
         ...
 
     async def adopt(self, spec: MachineSpec) -> Machine | None:
-        """Find the machine that an earlier process started for ``spec.key``, when it still runs."""
+        """Find the machine that an earlier process started for ``spec.key``, when it still runs.
+
+        A repeat gives the same one. Who only looks for it need not know more of it than its key and its folder; what it is to be captured as, the last
+        ``spec`` says.
+        """
         ...
 
     async def remove(self, key: str) -> None:

@@ -184,6 +184,7 @@ class SandboxRecord:
         began: how its machine did then: ``boot``, ``copy`` of a template, ``spare`` of the pool; "" where that is not known.
         end: of its latest run, once that has ended.
         requested: whether its latest end was somebody's wish (stop, kill), not its own doing.
+        partial: it is one of several that are there together or not at all, and they are not all there yet.
     """
 
     id: str
@@ -203,6 +204,7 @@ class SandboxRecord:
     began: str = ""
     end: SandboxEnd | None = None
     requested: bool = False
+    partial: bool = False
 
     @property
     def label(self) -> str:

@@ -138,6 +138,11 @@ class Lives:
         """Compare what is written down with the world, and go on with what runs."""
         records = self.book.read()
         engine = await self.engines.base()
+        for record in records:
+            if record.partial:
+                with contextlib.suppress(MonocoreError):
+                    await engine.discard(record.id, plan_of(record))
+                await self.forget(record)
         for lease in engine.store.leases():
             if lease.owner is None and lease.key not in self.book:
                 await engine.discard(lease.key)
@@ -147,7 +152,7 @@ class Lives:
             async with gate:
                 await self.resume(record)
 
-        live = [record for record in records if record.state.live]
+        live = [record for record in self.book.all() if record.state.live]
         await asyncio.gather(*(find_one(record) for record in live))
         await asyncio.to_thread(self.groups.sweep, frozenset(self._lives))
         await asyncio.to_thread(engine.store.checkpoints.sweep, self.book.records.ids())

@@ -248,6 +248,13 @@ class Sandboxes:
             life.record = evolve(life.record, order=order)
         self.book.save(evolve(record, order=order))
 
+    def complete(self, record: SandboxRecord) -> None:
+        """One of several that were to be there together, which they are."""
+        life = self.lives.of(record)
+        if life is not None:
+            life.record = evolve(life.record, partial=False)
+        self.book.save(evolve(self.book.now(record), partial=False))
+
     async def stop(self, text: str, grace: float | None = None) -> SandboxEnd:
         """Stop it: its stop signal, then after ``grace`` seconds (None: its own) SIGKILL. A repeat, and one that does not run: no error.
 

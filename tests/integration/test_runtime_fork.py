@@ -17,6 +17,7 @@ from monocore_core.model.volume import VolumeMount
 from monocore_core.runtime.forking import fork
 from monocore_core.runtime.life import Life
 from monocore_core.runtime.sandboxes import Sandboxes
+from monocore_core.testing.processes import ended
 from tests.integration.test_runtime import home, image, logged, order, sandboxes
 
 __all__ = ["home", "image", "sandboxes"]
@@ -155,6 +156,42 @@ async def test_a_daemon_that_dies_meanwhile_leaves_it_to_the_next_one(home: Path
         assert found.state is SandboxState.RUNNING
         await line_of(later, found, logged(later, found).count(b"\n") + 3)
         await later.remove("held", force=True)
+
+
+@pytest.mark.parametrize("disk", [None, 32 * MIB])
+async def test_one_that_an_earlier_daemon_started(home: Path, image: str, disk: int | None) -> None:
+    request = SandboxRequest(image, name="old", memory=128 * MIB, pull=PullPolicy.NEVER, disk=disk)
+    async with Sandboxes.open(Settings(home)) as before:
+        before.create(SandboxOrder(request))
+        await before.start("old")
+    async with Sandboxes.open(Settings(home)) as later:
+        (copy,) = await fork(later, "old", 1, "", later.create)
+        assert await content(later, copy, "hostname") == f"{copy.id}\n".encode()
+        for name in ("old", copy.id):
+            await later.remove(name, force=True)
+
+
+async def test_a_daemon_that_dies_before_all_copies_are_there_leaves_none(home: Path, image: str) -> None:
+    async with Sandboxes.open(Settings(home)) as before:
+        before.create(order(image, "sleep", "1000", name="whole"))
+        await before.start("whole")
+        copies = await fork(before, "whole", 2, "part", before.create)
+        assert not any(record.partial for record in before.all())
+        pids = [before.get(record.id).pid for record in copies]
+        waiting = before.create(order(image, "sleep", "1000", name="part-3"))
+        for record in (*copies, waiting):  # as they are written down until all are there
+            life = before.lives.of(record)
+            if life is not None:
+                life.record = evolve(life.record, partial=True)
+            before.book.save(evolve(before.get(record.id), partial=True))
+    async with Sandboxes.open(Settings(home)) as later:
+        assert [record.name for record in later.all()] == ["whole"]
+        assert later.get("whole").state is SandboxState.RUNNING
+        assert all([await ended(pid, 10) for pid in pids])
+        engine = await later.engines.base()
+        folders = {path.name for path in engine.store.layout.sandboxes.iterdir()}
+        assert folders == {later.get("whole").id}
+        await later.remove("whole", force=True)
 
 
 async def test_one_that_was_set_up_before_and_has_run_nothing_yet(sandboxes: Sandboxes, image: str) -> None:

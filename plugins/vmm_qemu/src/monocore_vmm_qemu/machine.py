@@ -46,6 +46,10 @@ class QemuMachine:
         self._channel: SocketChannel | None = None
         self._trial: asyncio.Task[None] | None = None
 
+    def described(self, spec: MachineSpec) -> None:
+        """Of a machine that was found: how it would be started now, which whoever found it may not have known at once."""
+        self._spec = spec
+
     @property
     def key(self) -> str:
         """See the protocol."""

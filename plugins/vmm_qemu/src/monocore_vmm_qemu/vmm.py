@@ -55,6 +55,7 @@ class QemuVmm:
         self._records = Records(host.state / "machines")
         self._verdicts = Verdicts(host.state / "kvm.json", self._boot_id)
         self._machines: dict[str, QemuMachine] = {}
+        self._found: set[str] = set()  # those of them that an earlier process started
         self._starting: set[str] = set()
         self._templates = Templates(host, options, self._records)
         self._spares = Spares(host.state / "spares", self._records)
@@ -152,7 +153,11 @@ class QemuVmm:
         launcher = self._launcher(spec.architecture)
         known = self._machines.get(spec.key)
         if known is not None:
-            return known if launcher.alive(spec.key) else None
+            if not launcher.alive(spec.key):
+                return None
+            if spec.key in self._found:
+                known.described(spec)
+            return known
         if spec.key in self._starting:
             return None
         found = await launcher.adopt(spec)
@@ -160,6 +165,7 @@ class QemuVmm:
             return None
         machine = QemuMachine(spec, found[0], self._shape)
         self._machines[spec.key] = machine
+        self._found.add(spec.key)
         return machine
 
     async def remove(self, key: str) -> None:
@@ -170,6 +176,7 @@ class QemuVmm:
         if key not in self._starting:
             await self._records.abandon(key)
             self._records.remove(key)
+        self._found.discard(key)
         machine = self._machines.pop(key, None)
         if machine is not None:
             await machine.release()
@@ -187,6 +194,7 @@ class QemuVmm:
                 await machine.kill()
             await machine.release()
         self._machines.clear()
+        self._found.clear()
         self._templates.close()
 
     async def _settled(self, spec: MachineSpec) -> Start | str:
