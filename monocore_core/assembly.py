@@ -155,6 +155,8 @@ class Assembly:
         if what.origin is None and not self.backends.private_roots(plan.layer_merger):
             spec = evolve(spec, role=role_of(spec, draft))
         machine = await self._start(vmm, spec, stack, what.origin)
+        if what.origin is not None:
+            clock.hear(Began(key, copied=True))
         clock.mark("spawn")
         guest = await Guest.open(await machine.connect(), timeout=request.boot_timeout, first=True)
         stack.push_async_callback(guest.aclose)

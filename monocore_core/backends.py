@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +134,17 @@ class Backends:
         backend = self.plugins.get(Interface.VMM, name)
         provider: Provider[Vmm, Any] = backend.provider
         return await self._enter(backend, provider)
+
+    async def recover(self) -> None:
+        """Open each VMM that has something written down: it ends what a process that is gone has left, such as machines that wait for nobody.
+
+        One that cannot be opened here is left alone.
+        """
+        for backend in self.plugins.of(Interface.VMM):
+            state = self._host(backend).state
+            if await asyncio.to_thread(lambda: any(path.is_file() for path in state.rglob("*"))):  # noqa: B023 - awaited
+                with suppress(MonocoreError):
+                    await self.vmm(backend.name)
 
     async def _enter(self, backend: Backend, provider: Provider[T, Any]) -> T:
         key = (backend.interface, backend.name)

@@ -2,12 +2,13 @@
 
 One at a time, and not before the machine has run for a moment: what ends at once, as a single command does together with its engine, is not
 worth the work. A template that is set up for one role (:class:`~monocore_core.interfaces.vmm.SettlingVmm`) is made when a second machine of the role was started:
-what is started once, as many an image is, is not worth that. A VMM that fails to make the template of a shape is not asked for it again by this engine.
+what is started once, as many an image is, is not worth that. A VMM that fails to make the template of a shape is asked again after a minute, and then after twice as long each time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 
 from attrs import define, field
@@ -21,6 +22,8 @@ from monocore_core.model.network import AttachmentKind
 
 #: Seconds from a machine's start until its template is made.
 PAUSE = 0.5
+#: Seconds until what has failed is tried again, and at most.
+RETRY, MAX_RETRY = 60.0, 3600.0
 #: How many roles are remembered as started.
 _SEEN = 64
 #: Seconds for the agent of a template, which yields to everything else, to answer.
@@ -37,12 +40,16 @@ class Preparer:
     Attributes:
         listener: is told of failures.
         pause: seconds.
+        retry: seconds until what has failed is tried again, doubled each time.
     """
 
     listener: Listener
     pause: float = PAUSE
+    retry: float = RETRY
     _tasks: dict[_Wanted, asyncio.Task[None]] = field(init=False, factory=dict[_Wanted, asyncio.Task[None]])
-    _given_up: set[_Wanted] = field(init=False, factory=set[_Wanted])
+    _failed: dict[_Wanted, tuple[float, float]] = field(
+        init=False, factory=dict[_Wanted, tuple[float, float]]
+    )
     _seen: OrderedDict[_Wanted, None] = field(init=False, factory=OrderedDict[_Wanted, None])
     _turn: asyncio.Lock = field(init=False, factory=asyncio.Lock)
 
@@ -57,7 +64,8 @@ class Preparer:
         what = (*shape_of(spec), spec.role)
         if not self._seen_before(what):
             settle = None
-        if isinstance(vmm, TemplateVmm) and what not in self._tasks and what not in self._given_up:
+        _, until = self._failed.get(what, (0.0, 0.0))
+        if isinstance(vmm, TemplateVmm) and what not in self._tasks and time.monotonic() >= until:
             self._tasks[what] = asyncio.create_task(self._prepare(vmm, spec, what, settle), name="template")
 
     def _seen_before(self, what: _Wanted) -> bool:
@@ -91,8 +99,10 @@ class Preparer:
                 if reason is None and settle is not None and isinstance(vmm, SettlingVmm):
                     lost = "sandboxes of this image are set up one by one"
                     await vmm.prepare_role(spec, greet, settle)
+            self._failed.pop(what, None)
         except MonocoreError as error:
-            self._given_up.add(what)
+            seconds, _ = self._failed.get(what, (self.retry, 0.0))
+            self._failed[what] = min(2 * seconds, MAX_RETRY), time.monotonic() + seconds
             hint = f" ({error.hint})" if error.hint else ""
             self.listener(Warned(f"no template could be made, {lost}: {error.brief}{hint}"))
         finally:

@@ -50,7 +50,7 @@ def _pool(pool: Table) -> list[str]:
         return []
     shapes = tables(pool, "shapes")
     if not shapes:
-        return [f"Pool:       {size} of each image that is started; none was yet"]
+        return [f"Pool:       {size} of each image that is started; none waits now"]
     found: list[str] = []
     for shape in shapes:
         parts = [f"{whole(shape, 'ready')} of {whole(shape, 'wanted')} ready"]

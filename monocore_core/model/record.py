@@ -181,7 +181,8 @@ class SandboxRecord:
         layers: of the jail of its machine's process, in its latest run.
         ports: that are reachable at the host, a text each (``0.0.0.0:8080->80/tcp``).
         stages: of its latest start, as (name, seconds since the start began).
-        began: how its machine did then: ``boot``, ``copy`` of a template, ``spare`` of the pool; "" where that is not known.
+        began: how its machine did then: ``boot``, ``copy`` of a template or of a sandbox, ``spare`` of the pool; "" where that is not known.
+        began_reason: why it booted, when something stood against a copy.
         end: of its latest run, once that has ended.
         requested: whether its latest end was somebody's wish (stop, kill), not its own doing.
         partial: it is one of several that are there together or not at all, and they are not all there yet.
@@ -202,6 +203,7 @@ class SandboxRecord:
     ports: tuple[str, ...] = ()
     stages: tuple[tuple[str, float], ...] = ()
     began: str = ""
+    began_reason: str = ""
     end: SandboxEnd | None = None
     requested: bool = False
     partial: bool = False

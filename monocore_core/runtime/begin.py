@@ -183,6 +183,7 @@ def _running(record: SandboxRecord, sandbox: Sandbox) -> SandboxRecord:
         ports=tuple(map(str, sandbox.connection.published)),
         stages=stages_of(sandbox),
         began=sandbox.began.how if sandbox.began is not None else "",
+        began_reason=sandbox.began.reason if sandbox.began is not None else "",
     )
 
 

@@ -121,7 +121,7 @@ async def _held(life: Life) -> AsyncGenerator[_Held]:
     if life.record.order.sandbox.volumes or isinstance(life.sandbox.root, DirectoryRoot):
         what = "it has volumes" if life.record.order.sandbox.volumes else "its root is a folder of the host"
         raise Unsupported(
-            f"sandbox {name} cannot be captured: {what}, and the server of folders has a state that is not",
+            f"sandbox {name} cannot be captured: {what}, and what the process knows that serves folders cannot be captured with it",
             hint="copy what it needs into it instead: monocore cp",
         )
     async with life.pausing:

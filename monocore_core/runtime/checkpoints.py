@@ -75,7 +75,9 @@ async def start_from(sandboxes: Sandboxes, text: str, name: str, listener: Liste
     if record.state is not SandboxState.EXITED:
         raise Conflict(
             f"sandbox {record.name} is {record.state.value} already",
-            hint=f"stop it before: monocore stop {record.name}",
+            hint=f"wait for its end: monocore wait {record.name}"
+            if record.state is SandboxState.ENDING
+            else f"stop it before: monocore stop {record.name}",
         )
     kept = (await sandboxes.engines.base()).store.checkpoints
     found, path = await in_thread(lambda: (kept.get(record.id, name), kept.path(record.id, name)))

@@ -75,9 +75,13 @@ class Lives:
         self.book.save(record)
         self._lives[record.id] = life
         life.begin()
-        self.book.tell(
-            record, "started", {"pid": record.pid, "began": record.began, "stages": dict(record.stages)}
-        )
+        facts = {
+            "pid": record.pid,
+            "began": record.began,
+            "began_reason": record.began_reason,
+            "stages": dict(record.stages),
+        }
+        self.book.tell(record, "started", facts)
         return life
 
     def _life(self, record: SandboxRecord, run: Run) -> Life:
@@ -145,7 +149,9 @@ class Lives:
                 await self.forget(record)
         for lease in engine.store.leases():
             if lease.owner is None and lease.key not in self.book:
-                await engine.discard(lease.key)
+                with contextlib.suppress(MonocoreError):  # what cannot be removed keeps nobody from the rest
+                    await engine.discard(lease.key)
+        await engine.backends.recover()
         gate = asyncio.Semaphore(FINDERS)
 
         async def find_one(record: SandboxRecord) -> None:

@@ -7,7 +7,7 @@ from aiohttp import web
 from monocore_core.errors import InvalidInput
 from monocore_core.model.access import Scope
 from monocore_core.model.record import SandboxOrder, SandboxRecord
-from monocore_core.runtime.forking import MAX_COPIES, fork
+from monocore_core.runtime.forking import fork
 from monocore_core.server.access import access_of
 from monocore_core.server.admission import create_for
 from monocore_core.server.app import daemon_of
@@ -26,7 +26,7 @@ async def fork_one(request: web.Request) -> web.Response:
     table = await table_of(request)
     if unknown := table.keys() - _KEYS:
         raise InvalidInput(f"unknown key {min(unknown)[:80]!r}", hint=f"known: {', '.join(sorted(_KEYS))}")
-    count, name = checked_number(table.get("count", 1), "count", MAX_COPIES), table.get("name", "")
+    count, name = checked_number(table.get("count", 1), "count"), table.get("name", "")
     if not isinstance(name, str) or count != int(count):
         raise InvalidInput("name is a text, and count a whole number")
     sandboxes, access = daemon_of(request).sandboxes, access_of(request)

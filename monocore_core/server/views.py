@@ -52,6 +52,7 @@ def view(record: SandboxRecord) -> dict[str, object]:
         "requested": record.requested,
         "stages": [list(stage) for stage in record.stages],
         "began": record.began,
+        "began_reason": record.began_reason,
         "placement": attrs.asdict(record.placement) if record.placement is not None else None,
         "vcpus": request.vcpus,
         "memory": request.memory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import cast
 
@@ -103,7 +104,26 @@ async def test_one_at_a_time_and_one_of_a_shape(preparer: Preparer) -> None:
     assert len(vmm.asked) == 3
 
 
-async def test_a_shape_that_failed_is_told_once_and_not_tried_again(
+async def test_a_shape_that_failed_is_told_and_tried_again_after_longer_and_longer(
+    events: list[Event],
+) -> None:
+    preparer = Preparer(events.append, pause=0, retry=0.2)
+    vmm = Making(MachineError("the template ended"))
+    vmm.go.set()
+    asked: list[float] = []
+    async with asyncio.timeout(20):
+        while len(vmm.asked) < 3:
+            before = len(vmm.asked)
+            preparer.consider(vmm, SPEC)
+            await preparer.settled()
+            asked += [time.monotonic()] if len(vmm.asked) > before else []
+            await asyncio.sleep(0.01)
+    assert asked[1] - asked[0] >= 0.2
+    assert asked[2] - asked[1] >= 0.4
+    assert len(events) == 3
+
+
+async def test_a_shape_that_failed_is_told_once_and_not_tried_again_at_once(
     preparer: Preparer, events: list[Event]
 ) -> None:
     vmm = Making(MachineError("the template ended"))

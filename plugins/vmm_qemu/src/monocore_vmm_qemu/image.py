@@ -119,7 +119,7 @@ def save(captured: Captured, path: Path, shape: str = "") -> None:
             "extents": extents,
         }
     ).encode()
-    with path.open("xb") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(len(head).to_bytes(_LENGTH, "little") + head)
         for chunk in _content(captured, size, extents):
             file.write(chunk)
@@ -144,9 +144,9 @@ def load(path: Path, memory: int, shape: str = "") -> Captured:
             wanted, size, total = str(at(head, "sha256")), _number(at(head, "state")), at(head, "memory")
             extents = _checked(at(head, "extents"), memory)
         except ValueError as error:
-            raise Corrupt(f"{path}: a template's head is damaged ({error})") from error
+            raise Corrupt(f"{path}: its head is damaged ({error})") from error
         if at(head, "format") != FORMAT or total != memory or size > MAX_STATE:
-            raise Corrupt(f"{path}: a template of another kind")
+            raise Corrupt(f"{path}: it is of another kind")
         captured = blank(memory)
         try:
             if _filled(file, captured, size, extents, shape) != wanted:
@@ -161,11 +161,11 @@ def load(path: Path, memory: int, shape: str = "") -> Captured:
 def _head(file: BinaryIO, path: Path) -> Json:
     length = int.from_bytes(file.read(_LENGTH), "little")
     if not 0 < length <= _MAX_HEAD:
-        raise Corrupt(f"{path}: a template without a head")
+        raise Corrupt(f"{path}: it has no head")
     try:
         return parse(file.read(length))
     except ValueError as error:
-        raise Corrupt(f"{path}: a template's head is damaged") from error
+        raise Corrupt(f"{path}: its head is damaged") from error
 
 
 def _begun(shape: str, memory: int, size: int, extents: list[Extent]) -> Hasher:
@@ -205,7 +205,7 @@ def _filled(file: BinaryIO, captured: Captured, size: int, extents: list[Extent]
 
 
 def _refuse(path: Path) -> NoReturn:
-    raise Corrupt(f"{path}: a template's content is not what was written")
+    raise Corrupt(f"{path}: its content is not what was written")
 
 
 def _copy(file: BinaryIO, descriptor: int, start: int, length: int, digest: Hasher) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from attrs import define, frozen
 
 from monocore_core.concurrency import in_thread
-from monocore_core.errors import MachineError, NotFound, StorageError, Unsupported
+from monocore_core.errors import Corrupt, MachineError, NotFound, StorageError, Unsupported
 from monocore_core.model.machine import MachineSpec
 from monocore_core.vmmkit.qmp import Qmp
 from monocore_vmm_qemu.image import MAX_STATE, PAGE, Captured, blank, data_of, load, save
@@ -78,6 +78,8 @@ def load_snapshot(path: Path, memory: int, shape: str, *, kvm: bool) -> QemuSnap
             "QEMU, its options, the guest's agent, the host's kernel, or the sandbox's processors, memory or disks are not what they were",
             hint="start it without the checkpoint, or with what there was then",
         ) from error
+    except Corrupt as error:
+        raise Corrupt(error.brief, hint="start it without the checkpoint, and make another") from error
     except FileNotFoundError as error:
         raise NotFound(f"{path}: there is no snapshot") from error
     except OSError as error:

@@ -12,6 +12,7 @@ down. A spare that is taken is written down under its machine's key before its f
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -42,6 +43,8 @@ from monocore_vmm_qemu.swap import Laid, give_back, laid_for, lay, swap, unswapp
 from monocore_vmm_qemu.templates import Start
 
 _NAME = "spare"
+#: Seconds for a spare to become a machine, which takes a hundredth of one, on a host that is very busy.
+_TAKING = 10.0
 
 
 def unfit(spec: MachineSpec) -> str | None:
@@ -147,7 +150,13 @@ class Spares:
                 await self._end(waiting)
                 continue
             try:
-                await self._become(waiting, start)
+                async with asyncio.timeout(_TAKING):
+                    await self._become(waiting, start)
+            except TimeoutError:
+                await self._end(waiting)
+                self.records.remove(spec.key)
+                failure = MachineError(f"it did not answer within {_TAKING:g} s")
+                continue
             except (MonocoreError, OSError) as error:
                 await self._end(waiting)
                 self.records.remove(spec.key)
