@@ -39,6 +39,7 @@ def test_what_is_saved_is_loaded(
     path = tmp_path_factory.mktemp("template") / "t"
     before = filled(pages, state)
     save(before, path)
+    assert path.stat().st_mode & 0o777 == 0o600
     after = load(path, SIZE)
     assert memory_of(after) == memory_of(before)
     assert os.pread(after.state, 1000, 0) == state

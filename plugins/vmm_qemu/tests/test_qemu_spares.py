@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from monocore_core.roles import Habit, renewal_of, settler
 from monocore_core.testing.contracts.vmm_base import guest_kit, root_of
 from monocore_core.testing.guests import MIB, GuestKit, connected, device_script, run
 from monocore_core.testing.places import VmmPlace
-from monocore_core.testing.processes import settled, tree
+from monocore_core.testing.processes import alive, settled, tree
 
 PATIENCE = 60.0
 OWN = b"of this one alone"
@@ -335,6 +336,23 @@ async def test_what_a_spare_cannot_be_is_said_and_starts_all_the_same(world: Wor
         last = await stocked(vmm, world.spec())
         await vmm.unstock(last.id)
         assert not vmm.spares()
+    assert not world.left()
+
+
+async def test_one_that_hangs_holds_no_start_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monocore_vmm_qemu.spares._TAKING", 0.5)
+    async with world.vmm() as vmm:
+        spare = await stocked(vmm, world.spec())
+        os.kill(spare.pid, signal.SIGSTOP)
+        spec = world.spec()
+        try:
+            async with connected(await vmm.start(spec)):
+                assert world.began() == Began(spec.key, copied=True)
+        finally:
+            await ended(vmm, spec)
+        assert any(isinstance(event, Warned) and "did not answer" in event.text for event in world.events)
+        assert not vmm.spares()
+        assert not alive(spare.pid)
     assert not world.left()
 
 

@@ -119,3 +119,27 @@ def test_a_daemon_that_is_killed_leaves_no_spare_and_what_came_from_one_runs_on(
     _until(lambda: not machines_of(pooled), "machines are left")
     assert not list(pooled.path.glob("backends/vmm/vmm_qemu/spares/*"))
     assert not list(pooled.path.glob("backends/vmm/vmm_qemu/machines/*"))
+
+
+def test_nor_does_one_that_kept_no_sandbox(pooled: Home) -> None:
+    pooled.out("run", "--rm", pooled.image, "true")
+    _until(lambda: _ready(pooled), "no machine is kept ready")
+    pid = whole(parse_table(pooled.out("info", "--json").encode()), "pid")
+    os.kill(pid, signal.SIGKILL)
+    _until(lambda: not Path("/proc", str(pid), "cmdline").exists(), "the daemon lives")
+    assert machines_of(pooled)
+    pooled.out("ps")  # starts the next one, and nothing else
+    _until(lambda: not machines_of(pooled), "spares of the daemon that was killed live")
+
+
+def test_a_template_that_was_damaged_is_told_of_and_made_anew(pooled: Home) -> None:
+    pooled.out("serve", "--stop")
+    (template,) = pooled.path.glob("cache/vmm/vmm_qemu/templates/*.template")
+    with template.open("r+b") as file:
+        file.seek(template.stat().st_size // 2)
+        file.write(b"something else")
+    pooled.out("run", "--name", "booted", pooled.image, "true")
+    assert _record(pooled, "booted")["began_reason"] == "its template was damaged"
+    log = (pooled.path / "daemon.log").read_text()
+    assert f"{template}: its content is not what was written: it was removed, and the machine boots" in log
+    _until(template.exists, "it is not made again")
