@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from monocore_core.concurrency import in_thread
-from monocore_core.errors import Conflict
+from monocore_core.errors import Conflict, Corrupt
 from monocore_core.model.checkpoint import Checkpoint
 from monocore_core.model.events import Listener, ignore
 from monocore_core.model.record import Placement, SandboxState
@@ -81,16 +81,29 @@ async def start_from(sandboxes: Sandboxes, text: str, name: str, listener: Liste
         )
     kept = (await sandboxes.engines.base()).store.checkpoints
     found, path = await in_thread(lambda: (kept.get(record.id, name), kept.path(record.id, name)))
-    disk = path / SCRATCH_NAME
+    disk, size = path / SCRATCH_NAME, record.order.sandbox.disk
+    if size is not None:
+        await in_thread(lambda: _check_disk(disk, size))
     origin = Origin(
         plan_with(found.placement),
         found.image,
         found.label,
         path / MACHINE,
-        disk if record.order.sandbox.disk is not None else None,
+        disk if size is not None else None,
         other=False,
     )
     return await sandboxes.start(record.id, listener=listener, origin=origin)
+
+
+def _check_disk(disk: Path, size: int) -> None:
+    """A disk that is shorter than it was would be met by the guest's kernel only, in the midst of its work."""
+    with storage_errors(f"read the disk {disk}"):
+        found = disk.stat().st_size
+    if found != size:
+        raise Corrupt(
+            f"{disk}: it has {found} bytes, and not the {size} that were written",
+            hint="start it without the checkpoint, and make another",
+        )
 
 
 def _write(kept: Checkpoints, folder: Path, life: Life, moment: Moment, name: str) -> Checkpoint:

@@ -1,6 +1,7 @@
 """Sandboxes written to disk, for real: each goes on where it was, as often as one likes, and its randomness is another each time."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from monocore_core.model.sandbox import MIB, CommandRequest, PullPolicy, Sandbox
 from monocore_core.runtime.checkpoints import checkpoint, start_from
 from monocore_core.runtime.sandboxes import Sandboxes
 from monocore_core.store.checkpoints import MACHINE
+from monocore_core.store.facade import SCRATCH_NAME
 from tests.integration.test_runtime import home, image, order, sandboxes
 from tests.integration.test_runtime_fork import PROGRAM, line_of, told
 
@@ -57,6 +59,10 @@ async def test_it_goes_on_where_it_was_as_often_as_one_likes(home: Path, image: 
     assert len(set(drawn)) == 2
     async with Sandboxes.open(Settings(home)) as later:
         kept = (await later.engines.base()).store.checkpoints
+        disk = kept.path(record.id, "here") / SCRATCH_NAME
+        os.truncate(disk, 100_000)
+        with pytest.raises(Corrupt, match="100000 bytes, and not the 33554432"):
+            await start_from(later, "one", "here")
         assert [one.name for one in kept.all(record.id)] == ["here"]
         await later.remove("one")
         assert kept.all(record.id) == []
