@@ -82,16 +82,16 @@ def kvm(dev: Path = Path("/dev/kvm"), modules: Path = Path("/sys/module")) -> Ch
             "enable virtualisation in the firmware or nested virtualisation in the cloud, then: modprobe kvm"
         )
         return Check("kvm", State.NOTE, f"no {dev}: {tcg}", hint)
+    found = [name for name in ("kvm_intel", "kvm_amd") if (modules / name).is_dir()]
+    if not found and (modules / "kvm_pvm").is_dir():
+        return Check("kvm", State.NOTE, f"{dev} is kvm_pvm's, which cannot run ordinary guest kernels: {tcg}")
     if not os.access(dev, os.R_OK | os.W_OK):
         return Check(
             "kvm", State.NOTE, f"{dev} may not be opened: {tcg}", "usermod -aG kvm $USER, then log in again"
         )
-    found = [name for name in ("kvm_intel", "kvm_amd") if (modules / name).is_dir()]
     if found:
         return Check("kvm", State.OK, f"{dev} with {found[0]}")
-    if (modules / "kvm_pvm").is_dir():
-        return Check("kvm", State.NOTE, f"{dev} is kvm_pvm's, which cannot run ordinary guest kernels: {tcg}")
-    if platform.machine() == "aarch64" and not (modules / "kvm_pvm").is_dir():
+    if platform.machine() == "aarch64":
         return Check("kvm", State.OK, f"{dev}")
     return Check("kvm", State.NOTE, f"{dev} opens, but neither kvm_intel nor kvm_amd is loaded: {tcg}")
 
@@ -118,9 +118,8 @@ def tun(dev: Path = Path("/dev/net/tun")) -> Check:
     """For networks with tap devices."""
     if dev.exists() and os.access(dev, os.R_OK | os.W_OK):
         return Check("tun", State.OK, f"{dev}")
-    return Check(
-        "tun", State.NOTE, f"{dev} cannot be opened: no tap devices", "modprobe tun, or mknod it (c 10 200)"
-    )
+    hint = f"chmod 0666 {dev}" if dev.exists() else "modprobe tun, or mknod it (c 10 200)"
+    return Check("tun", State.NOTE, f"{dev} cannot be opened: no tap devices", hint)
 
 
 def user_namespaces(proc: Path = Path("/proc/sys")) -> Check:

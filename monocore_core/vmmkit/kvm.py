@@ -22,10 +22,10 @@ def kvm_problem(root: Path, architecture: str) -> str | None:
     device = root / "dev/kvm"
     if not device.exists():
         return "/dev/kvm does not exist"
+    modules = root / "sys/module"
+    known = architecture == "arm64" or any((modules / module).is_dir() for module in _MODULES)
+    if not known and (modules / "kvm_pvm").is_dir():  # whoever may open it
+        return "KVM here is kvm_pvm alone, which cannot run an ordinary guest kernel"
     if not os.access(device, os.R_OK | os.W_OK):
         return "/dev/kvm may not be opened by this user"
-    if architecture == "arm64" or any((root / "sys/module" / module).is_dir() for module in _MODULES):
-        return None
-    if (root / "sys/module/kvm_pvm").is_dir():
-        return "KVM here is kvm_pvm alone, which cannot run an ordinary guest kernel"
-    return "neither kvm_intel nor kvm_amd is loaded"
+    return None if known else "neither kvm_intel nor kvm_amd is loaded"
