@@ -94,9 +94,14 @@ class Backends:
             )
         wrong = wrong_options(self.plugins, self.settings)
         if wrong:
+            known = {backend.name for backend in self.plugins.backends}
+            unknown = next((name for name in self.settings.plugins if name not in known), "")
             raise ConfigError(
                 wrong[0] if len(wrong) == 1 else f"{len(wrong)} problems",
                 problems=wrong if len(wrong) > 1 else (),
+                hint=f"pip install monocore-{unknown.replace('_', '-')}, or leave it out"
+                if unknown
+                else None,
             )
         for backend in self.plugins.backends:
             self._options(backend)

@@ -6,12 +6,13 @@ An image's sandboxes share a root, unless their merger makes one for each (:meth
 from __future__ import annotations
 
 import secrets
-from contextlib import AsyncExitStack
+from collections.abc import Generator
+from contextlib import AsyncExitStack, contextmanager
 
 from attrs import frozen
 
 from monocore_core.backends import Backends
-from monocore_core.errors import MonocoreError
+from monocore_core.errors import Corrupt, LimitExceeded, MonocoreError, Unsupported
 from monocore_core.interfaces.layer_merger import LayerMerger
 from monocore_core.interfaces.provider import Interface
 from monocore_core.model.events import Listener, Warned
@@ -42,9 +43,9 @@ class Roots:
 
     async def find(self, merger: str, image: Image, sandbox: str) -> RootFs:
         """The root of a sandbox; made, where it is not there."""
-        return await (await self.backends.layer_merger(merger)).merge(
-            self.key_of(merger, image, sandbox), image.layers
-        )
+        opened = await self.backends.layer_merger(merger)
+        with _of(image):
+            return await opened.merge(self.key_of(merger, image, sandbox), image.layers)
 
     async def make(self, merger: str, image: Image, sandbox: str, stack: AsyncExitStack) -> RootFs:
         """The root of a new sandbox, whose undoing is on the stack if it is the sandbox's own."""
@@ -67,7 +68,7 @@ class Roots:
         if self.backends.private_roots(merger):
             return
         opened = await self.backends.layer_merger(merger)
-        with self.store.lease(image, secrets.token_hex(6)):
+        with self.store.lease(image, secrets.token_hex(6)), _of(image):
             await opened.merge(root_key(image), image.layers)
 
     async def sweep(self, plugins: Plugins) -> None:
@@ -85,6 +86,20 @@ class Roots:
         """Remove the private roots of sandboxes that died."""
         for key in await merger.keys() - self.store.root_keys_in_use():
             await merger.remove(key)
+
+
+@contextmanager
+def _of(image: Image) -> Generator[None]:
+    """What a merger says of a layer is said of the image that has it."""
+    try:
+        yield
+    except MonocoreError as error:
+        kind = next((kind for kind in (Corrupt, LimitExceeded, Unsupported) if isinstance(error, kind)), None)
+        if kind is None:
+            raise
+        name = image.references[0] if image.references else image.digest.short
+        hint = error.hint or "the image is at fault: take another version of it, or ask who has made it"
+        raise kind(f"image {name}: {error.brief}", hint=hint) from error
 
 
 def root_key(image: Image) -> str:

@@ -102,7 +102,7 @@ def test_no_kernel(monocore: Run, image: str) -> None:
 
 def test_an_option_that_does_not_exist(monocore: Run) -> None:
     ended = monocore("run", "--set", "plugins.vmm_qemu.nonesuch=1", "x")
-    _told(ended, "[plugins.vmm_qemu]", "nonesuch", "known: ", hint=False)
+    _told(ended, "plugins.vmm_qemu", "nonesuch", "known: ", hint=False)
 
 
 def test_a_guest_of_another_architecture(monocore: Run, served: str) -> None:
