@@ -67,11 +67,12 @@ class Book:
         self._known[record.id] = record
         self.tell(record, "created")
 
-    def save(self, record: SandboxRecord) -> None:
-        """What has changed of one; one that was removed stays removed."""
-        if record.id in self._known:
-            self._known[record.id] = record
-            self._records.save(record)
+    def save(self, *records: SandboxRecord) -> None:
+        """What has changed of one, or of several, all of it or nothing; one that was removed stays removed."""
+        known = [record for record in records if record.id in self._known]
+        self._known.update((record.id, record) for record in known)
+        if known:
+            self._records.save(*known)
 
     def show(self, record: SandboxRecord) -> None:
         """What has changed of one that need not outlast this process: it is written with the next change."""

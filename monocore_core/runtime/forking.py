@@ -53,8 +53,7 @@ async def fork(sandboxes: Sandboxes, text: str, count: int, name: str, admit: Ad
                 )  # should we die, the next daemon removes it
             async with captured(life) as moment:
                 await _start_all(sandboxes, made, moment.origin)
-            for record in made:
-                sandboxes.complete(record)
+            sandboxes.complete(made)
         except BaseException:
             await asyncio.shield(asyncio.ensure_future(_remove_all(sandboxes, made)))
             raise

@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from attrs import define, evolve, field
@@ -248,12 +248,11 @@ class Sandboxes:
             life.record = evolve(life.record, order=order)
         self.book.save(evolve(record, order=order))
 
-    def complete(self, record: SandboxRecord) -> None:
-        """One of several that were to be there together, which they are."""
-        life = self.lives.of(record)
-        if life is not None:
+    def complete(self, records: Sequence[SandboxRecord]) -> None:
+        """Those that were to be there together are."""
+        for life in filter(None, map(self.lives.of, records)):
             life.record = evolve(life.record, partial=False)
-        self.book.save(evolve(self.book.now(record), partial=False))
+        self.book.save(*(evolve(self.book.now(record), partial=False) for record in records))
 
     async def stop(self, text: str, grace: float | None = None) -> SandboxEnd:
         """Stop it: its stop signal, then after ``grace`` seconds (None: its own) SIGKILL. A repeat, and one that does not run: no error.

@@ -39,10 +39,11 @@ class Records:
                 (record.id, record.name, record.created, _encode(record)),
             )
 
-    def save(self, record: SandboxRecord) -> None:
-        """Write down what has changed of one; one that was removed stays removed."""
+    def save(self, *records: SandboxRecord) -> None:
+        """Write down what has changed of one, or of several, together; one that was removed stays removed."""
         with self.database.transaction() as connection:
-            connection.execute("UPDATE records SET body = ? WHERE id = ?", (_encode(record), record.id))
+            for record in records:
+                connection.execute("UPDATE records SET body = ? WHERE id = ?", (_encode(record), record.id))
 
     def remove(self, identity: str) -> None:
         """Forget one. An unknown id is not an error."""
