@@ -92,7 +92,10 @@ def reach_here(options: Globals, *, start: bool = True) -> Api:
             f"this command needs the daemon, and {VARIABLE} is 'never'", hint=f"unset {VARIABLE}"
         )
     place = place_for(options)
-    return Api(_Held(_connected(place), place.socket) if start else place.socket, _other_version)
+    if not start:
+        return Api(place.socket, _other_version)
+    way = _Held(_connected(place), place.socket)
+    return Api(way, _other_version, again=lambda: ensure(place, os.environ))
 
 
 def _connected(place: Place) -> _socket.socket:

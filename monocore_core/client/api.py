@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 from monocore_core import __version__, errors
-from monocore_core.client.connection import Response, Way, exchange
+from monocore_core.client.connection import NotTaken, Response, Way, exchange
 from monocore_core.client.tables import NOTHING, Table, parse_table, text, texts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from monocore_core.client.websocket import WebSocket
+
+    _A = TypeVar("_A")
 
 #: Seconds for what the daemon answers at once.
 PROMPT = 60.0
 #: Bytes of a problem document, and of the answer to one request.
 MAX_PROBLEM, MAX_ANSWER = 1024 * 1024, 64 * 1024 * 1024
+#: Seconds that a daemon which ends may take, and between two looks whether it has.
+ENDING, _LOOK = 10.0, 0.05
 #: The header by which the daemon says which version it is.
 VERSION_HEADER = "monocore-version"
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -66,6 +73,7 @@ class Api:
         other_version: called once with the version of a daemon that is of another one.
         headers: sent with every request.
         explain: makes of an error of a request, before its answer, one that says more.
+        again: sees to it that a daemon listens, after the one that did has gone without reading a request, which is then sent again.
     """
 
     def __init__(
@@ -74,11 +82,13 @@ class Api:
         other_version: Callable[[str], None] | None = None,
         headers: Mapping[str, str] | None = None,
         explain: Callable[[errors.MonocoreError], errors.MonocoreError] | None = None,
+        again: Callable[[], None] | None = None,
     ) -> None:
         self.path = path
         self._headers = dict(headers or {})
         self._other_version = other_version
         self._explain = explain
+        self._again = again
 
     def call(
         self,
@@ -131,9 +141,11 @@ class Api:
             data, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
         elif body is not None:
             data, headers["Content-Type"] = body, content_type
-        with self._answered(
-            lambda: exchange(self.path, method, where, body=data, headers=headers, timeout=timeout)
-        ) as answer:
+
+        def ask() -> Response:
+            return exchange(self.path, method, where, body=data, headers=headers, timeout=timeout)
+
+        with self._answered(ask, whole=isinstance(data, bytes)) as answer:
             yield answer
 
     def tables(self, method: str, where: str, body: Mapping[str, object] | None = None) -> Iterator[Table]:
@@ -155,7 +167,7 @@ class Api:
         from monocore_core.client.websocket import TEXT, WebSocket, upgrade  # noqa: PLC0415 - most commands need none
 
         with self._explained():
-            answer = upgrade(self.path, where, PROMPT, self._headers)
+            answer = self._asked(lambda: upgrade(self.path, where, PROMPT, self._headers))
             if isinstance(answer, WebSocket):
                 if first is not None:
                     answer.send(TEXT, json.dumps(first).encode())
@@ -164,16 +176,30 @@ class Api:
                 raise _refusal(answer)
 
     @contextlib.contextmanager
-    def _answered(self, ask: Callable[[], Response]) -> Generator[Response]:
-        """A good answer."""
+    def _answered(self, ask: Callable[[], Response], *, whole: bool) -> Generator[Response]:
+        """A good answer; ``whole``: it can be asked for again."""
         with self._explained():
-            answer = ask()
+            answer = self._asked(ask) if whole else ask()
         with answer:
             self._compare(answer)
             if answer.status >= 400:
                 with self._explained():
                     raise _refusal(answer)
             yield answer
+
+    def _asked(self, ask: Callable[[], _A]) -> _A:
+        """What a daemon answers; the next one, when this one is just ending."""
+        until = 0.0
+        while True:
+            try:
+                return ask()
+            except NotTaken:
+                now = time.monotonic()
+                until = until or now + ENDING
+                if self._again is None or now > until:
+                    raise
+            time.sleep(_LOOK)
+            self._again()
 
     @contextlib.contextmanager
     def _explained(self) -> Generator[None]:

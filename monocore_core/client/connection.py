@@ -40,6 +40,14 @@ class NobodyListens(Unreachable):
     """There is no daemon at the socket."""
 
 
+class NotTaken(Unreachable):
+    """The daemon at a Unix socket was gone before it had read what it was sent: it has done nothing of that.
+
+    Until a process has ended, its socket takes connections; what was sent there and not read makes the kernel say so (``EPIPE``, ``ECONNRESET``), which what was read
+    does not.
+    """
+
+
 def connect(path: str) -> _socket.socket:
     """Connect to a Unix socket, whose path may be longer than an address can be.
 
@@ -103,6 +111,7 @@ class Wire:
 
     def __init__(self, sock: _socket.socket, timeout: float | None = None) -> None:
         self.socket = sock
+        self._local = sock.family == _socket.AF_UNIX
         self._buffer = bytearray()
         sock.settimeout(timeout)
 
@@ -116,13 +125,13 @@ class Wire:
         Raises:
             Unreachable: the other end is gone. DeadlineExceeded: it does not take it.
         """
-        with _explained():
+        with _explained(local=self._local):
             self.socket.sendall(data)
 
     def some(self, limit: int = CHUNK) -> bytes:
         """At least a byte, at most ``limit``; ``b""`` at the end."""
         if not self._buffer:
-            with _explained():
+            with _explained(local=self._local):
                 return self.socket.recv(limit)
         found = bytes(self._buffer[:limit])
         del self._buffer[:limit]
@@ -151,7 +160,7 @@ class Wire:
         return found
 
     def _more(self) -> None:
-        with _explained():
+        with _explained(local=self._local):
             data = self.socket.recv(CHUNK)
         if not data:
             raise closed_early(secure=hasattr(self.socket, "pending"))
@@ -333,7 +342,7 @@ def _length(text: str, base: int) -> int:
 
 
 @contextlib.contextmanager
-def _explained() -> Generator[None]:
+def _explained(*, local: bool) -> Generator[None]:
     try:
         yield
     except TimeoutError as error:
@@ -342,9 +351,8 @@ def _explained() -> Generator[None]:
         ) from error
     except OSError as error:
         refused = certificate_refused(error)
-        raise refused or Unreachable(
-            f"the connection to the daemon was lost: {error.strerror or error}"
-        ) from error
+        kind = NotTaken if local and error.errno in (errno.EPIPE, errno.ECONNRESET) else Unreachable
+        raise refused or kind(f"the connection to the daemon was lost: {error.strerror or error}") from error
 
 
 def closed_early(*, secure: bool) -> Unreachable:
