@@ -36,6 +36,8 @@ READY, OUTPUT = 0.15, 0.15
 WEIGHT = 35.0
 _MEMORY = 256
 _COMMAND = CommandRequest(args=("/bin/echo", "hello"))
+#: What the image was started with before.
+_OTHER = CommandRequest(args=("true",))
 
 
 def measure(cache: Path, quick: bool) -> Section:
@@ -170,7 +172,7 @@ async def _prepared(home: Path, reference: str, stack: AsyncExitStack) -> Engine
     settings = _settings(home, templates=True)
     engine = await stack.enter_async_context(Engine.open(settings, listener=events.append))
     for _ in range(2):  # the second, for the copy that is set up already, which is made after the first
-        async with engine.sandbox(_request(reference)):
+        async with engine.sandbox(_request(reference), command=_OTHER):
             await engine.preparer.settled()
     await _started(engine, reference)
     told = [event for event in events if isinstance(event, Began)]
