@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from monocore_core.interfaces.provider import (
     VmmProvider,
 )
 from monocore_core.interfaces.vmm import Vmm
-from monocore_core.model.events import Began, Denied, Event, Listener, Published
+from monocore_core.model.events import Began, Denied, Event, Listener, Published, Warned
 from monocore_core.plan.fit import Offer
 from monocore_core.plugins import Backend, Plugins
 from monocore_core.serde import structure
@@ -143,13 +143,15 @@ class Backends:
     async def recover(self) -> None:
         """Open each VMM that has something written down: it ends what a process that is gone has left, such as machines that wait for nobody.
 
-        One that cannot be opened here is left alone.
+        One that cannot be opened here is told as a ``Warned`` event.
         """
         for backend in self.plugins.of(Interface.VMM):
             state = self._host(backend).state
             if await asyncio.to_thread(lambda: any(path.is_file() for path in state.rglob("*"))):  # noqa: B023 - awaited
-                with suppress(MonocoreError):
+                try:
                     await self.vmm(backend.name)
+                except MonocoreError as error:
+                    self.listener(Warned(f"what {backend.name} may have left is not ended: {error.brief}"))
 
     async def _enter(self, backend: Backend, provider: Provider[T, Any]) -> T:
         key = (backend.interface, backend.name)

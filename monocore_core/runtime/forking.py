@@ -48,9 +48,8 @@ async def fork(sandboxes: Sandboxes, text: str, count: int, name: str, admit: Ad
             for number in range(count):
                 order = copied(life.record.order, name and (name if count == 1 else f"{name}-{number + 1}"))
                 made.append(admit(order))
-                sandboxes.book.save(
-                    evolve(made[-1], partial=True)
-                )  # should we die, the next daemon removes it
+                # should we die, the next daemon removes it
+                sandboxes.book.save(evolve(made[-1], partial=True))
             async with captured(life) as moment:
                 await _start_all(sandboxes, made, moment.origin)
             sandboxes.complete(made)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable
 
 from attrs import define, evolve, field
 
+from monocore_core.engine import Engine
 from monocore_core.errors import MonocoreError
 from monocore_core.logs import LogStore
 from monocore_core.metrics.starts import Starts
 from monocore_core.model.events import Listener
 from monocore_core.model.record import SandboxEnd, SandboxRecord, SandboxState
+from monocore_core.plan.choose import Plan
 from monocore_core.runtime.begin import Beginning, Run, failed, find, launch, over, plan_of
 from monocore_core.runtime.book import Book
 from monocore_core.runtime.engines import Engines
@@ -21,6 +24,7 @@ from monocore_core.runtime.hostlimits import HostGroups
 from monocore_core.runtime.life import Life, keeps_folder
 from monocore_core.runtime.output import Listening, Output
 
+log = logging.getLogger("monocore.runtime")
 #: Machines that are looked for at once.
 FINDERS = 8
 #: Seconds for what is left of a run, which takes a fraction of one.
@@ -143,14 +147,12 @@ class Lives:
         records = self.book.read()
         engine = await self.engines.base()
         for record in records:
-            if record.partial:
-                with contextlib.suppress(MonocoreError):
-                    await engine.discard(record.id, plan_of(record))
+            # one that cannot be discarded is found, or written off, as any other
+            if record.partial and await _discarded(engine, record.id, plan_of(record)):
                 await self.forget(record)
         for lease in engine.store.leases():
             if lease.owner is None and lease.key not in self.book:
-                with contextlib.suppress(MonocoreError):  # what cannot be removed keeps nobody from the rest
-                    await engine.discard(lease.key)
+                await _discarded(engine, lease.key)
         await engine.backends.recover()
         gate = asyncio.Semaphore(FINDERS)
 
@@ -206,6 +208,16 @@ class Lives:
                 await asyncio.shield(life.over)
         await asyncio.gather(*self._removals)
         await asyncio.gather(*(life.leave() for life in list(self._lives.values())))
+
+
+async def _discarded(engine: Engine, key: str, plan: Plan | None = None) -> bool:
+    """Whether everything of a key could be removed. What cannot be keeps nobody from the rest, and is logged."""
+    try:
+        await engine.discard(key, plan)
+    except MonocoreError as error:
+        log.warning("what is left of sandbox %s cannot be removed: %s", key, error.brief)
+        return False
+    return True
 
 
 def stop_signal(record: SandboxRecord) -> int:

@@ -133,6 +133,8 @@ def test_nor_does_one_that_kept_no_sandbox(pooled: Home) -> None:
 
 
 def test_a_template_that_was_damaged_is_told_of_and_made_anew(pooled: Home) -> None:
+    pooled.out("run", "--rm", pooled.image, "true")
+    _until(lambda: _ready(pooled), "no machine is kept ready")
     pooled.out("serve", "--stop")
     (template,) = pooled.path.glob("cache/vmm/vmm_qemu/templates/*.template")
     with template.open("r+b") as file:

@@ -152,15 +152,11 @@ class Spares:
             try:
                 async with asyncio.timeout(_TAKING):
                     await self._become(waiting, start)
-            except TimeoutError:
-                await self._end(waiting)
-                self.records.remove(spec.key)
-                failure = MachineError(f"it did not answer within {_TAKING:g} s")
-                continue
             except (MonocoreError, OSError) as error:
                 await self._end(waiting)
                 self.records.remove(spec.key)
-                failure = error if isinstance(error, MachineError) else MachineError(f"a spare: {error}")
+                late = f"it did not answer within {_TAKING:g} s" if isinstance(error, TimeoutError) else error
+                failure = error if isinstance(error, MachineError) else MachineError(f"a spare: {late}")
                 continue
             except BaseException:
                 await self._end(waiting)
